@@ -10,7 +10,7 @@ class SpiderEyeError(Exception):
 
 
 def require_extra(extra: str, package: str) -> SpiderEyeError:
-    """The error for an optional dependency that is not installed (raise it `from` the ImportError)."""
+    """The error for an optional dependency that is missing; raise it `from` the ImportError."""
     return SpiderEyeError(
         f"this needs the package {package!r}, which is not installed: "
         f"pip install 'spidereye[{extra}]'"

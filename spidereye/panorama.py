@@ -1,0 +1,94 @@
+"""The equirectangular panorama: which ray each pixel is, and reading it anywhere on the sphere.
+
+This module owns the mapping. W = 2H, pixel centres at integer coordinates; column j has longitude
+((j + 0.5)/W·2 - 1)·π, row i has latitude (0.5 - (i + 0.5)/H)·π, longitude = atan2(x, z),
+latitude = asin(y); the centre of the picture is "front", (0, 0, 1).
+Beyond ±180° a panorama wraps; beyond a pole it goes on along the opposite meridian: the row
+reflects and the column shifts by W/2. Rows are never clamped or wrapped.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+
+def panorama_rays(
+    height: int,
+    width: int,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float64,
+) -> Float[Tensor, "{height} {width} 3"]:
+    """Unit world ray of every pixel centre of a [height, width] panorama."""
+    columns = torch.arange(width, device=device, dtype=dtype)
+    rows = torch.arange(height, device=device, dtype=dtype)
+    longitude = ((columns + 0.5) / width * 2 - 1) * math.pi
+    latitude = (0.5 - (rows + 0.5) / height) * math.pi
+    cos_latitude = torch.cos(latitude)[:, None]
+    x = cos_latitude * torch.sin(longitude)
+    y = torch.sin(latitude)[:, None].expand(height, width)
+    z = cos_latitude * torch.cos(longitude)
+    return torch.stack((x, y, z), dim=-1)
+
+
+def panorama_pixels(rays: Float[Tensor, "*b 3"], height: int, width: int) -> Float[Tensor, "*b 2"]:
+    """Pixel (u, v) of world rays of any positive length: u in [-0.5, W-0.5], v in [-0.5, H-0.5]."""
+    x, y, z = rays.unbind(-1)
+    longitude = torch.atan2(x, z)
+    # atan2 keeps full precision near the poles, where asin(y) loses half its digits.
+    latitude = torch.atan2(y, torch.hypot(x, z))
+    u = (longitude / math.pi + 1) / 2 * width - 0.5
+    v = (0.5 - latitude / math.pi) * height - 0.5
+    return torch.stack((u, v), dim=-1)
+
+
+def latitude_weights(
+    height: int, device: torch.device | None = None, dtype: torch.dtype = torch.float64
+) -> Float[Tensor, "{height}"]:
+    """cos(latitude) of each row: the solid angle of its pixels up to a factor."""
+    rows = torch.arange(height, device=device, dtype=dtype)
+    return torch.cos((0.5 - (rows + 0.5) / height) * math.pi)
+
+
+def pad_sphere(x: Float[Tensor, "B C H W"], pad: int) -> Float[Tensor, "B C H+2*{pad} W+2*{pad}"]:
+    """The panorama continued by `pad` pixels past each edge, over the poles and round the back."""
+    height, width = x.shape[-2:]
+    if width % 2:
+        raise ValueError(f"a panorama needs an even width to cross its poles, got {width}")
+    if pad > height or pad > width:
+        raise ValueError(f"cannot continue a {width}x{height} panorama by {pad} pixels")
+    opposite = torch.roll(x, width // 2, dims=-1)
+    above = opposite[..., :pad, :].flip(-2)
+    below = opposite[..., height - pad :, :].flip(-2)
+    x = torch.cat((above, x, below), dim=-2)
+    return torch.cat((x[..., width - pad :], x, x[..., :pad]), dim=-1)
+
+
+def sample_panorama(
+    panorama: Float[Tensor, "B C H W"], rays: Float[Tensor, "B h w 3"]
+) -> Float[Tensor, "B C h w"]:
+    """Bilinear samples of the panorama along world rays, seamless everywhere."""
+    height, width = panorama.shape[-2:]
+    pixels = panorama_pixels(rays, height, width) + 1  # one pixel of padding on each side
+    size = pixels.new_tensor([width + 1, height + 1])
+    grid = (2 * pixels / size - 1).to(panorama.dtype)
+    padded = pad_sphere(panorama, 1)
+    return F.grid_sample(padded, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+def resize_panorama(
+    panorama: Float[Tensor, "B C H W"], height: int, width: int
+) -> Float[Tensor, "B C {height} {width}"]:
+    """Area averaging by whole factors, otherwise bilinear samples on the sphere (enlarging)."""
+    source_height, source_width = panorama.shape[-2:]
+    if source_height % height == 0 and source_width % width == 0:
+        return F.avg_pool2d(panorama, (source_height // height, source_width // width))
+    if height < source_height or width < source_width:
+        raise ValueError(
+            f"{source_width}x{source_height} to {width}x{height} is no whole factor; "
+            "shrink pictures with pictures.resize_area"
+        )
+    rays = panorama_rays(height, width, panorama.device, panorama.dtype)
+    return sample_panorama(panorama, rays.expand(len(panorama), -1, -1, -1))
