@@ -1,0 +1,89 @@
+"""Local attention: each cell attends to its window of ±7 cells, with a learned relative bias.
+
+The grid is cut into blocks; a block's queries look at the block and a halo of 7 cells around it,
+so memory and time grow linearly with the number of cells, and no N×N bias is ever built. Cells
+outside a query's window or off the grid are left out of the softmax.
+"""
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+REACH = 7  # cells that a window extends to each side
+WINDOW = 2 * REACH + 1
+BLOCK = 8  # side of a block of queries, in cells
+
+
+class LocalAttention(nn.Module):
+    """Multi-head attention over ±7 windows; q, k, v without bias, output with; scale 1/√head width.
+
+    relative_bias: [15, 15, heads], read at (yq - yk + 7, xq - xk + 7).
+    """
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not divisible into {heads} heads")
+        self.heads = heads
+        self.to_q = nn.Linear(width, width, bias=False)
+        self.to_k = nn.Linear(width, width, bias=False)
+        self.to_v = nn.Linear(width, width, bias=False)
+        self.to_out = nn.Linear(width, width)
+        self.relative_bias = nn.Parameter(torch.zeros(WINDOW, WINDOW, heads))
+
+    def forward(self, x: Float[Tensor, "B H W D"]) -> Float[Tensor, "B H W D"]:
+        batch, height, width, channels = x.shape
+        rows, columns = -(-height // BLOCK), -(-width // BLOCK)
+        query = _blocks(self.to_q(x), halo=0)  # [B, blocks, 64, D]
+        key = _blocks(self.to_k(x), halo=REACH)  # [B, blocks, 484, D]
+        value = _blocks(self.to_v(x), halo=REACH)
+        query, key, value = (self._split_heads(part) for part in (query, key, value))
+        bias = self._bias(height, width).to(query.dtype)  # [blocks, heads, 64, 484]
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        out = out.transpose(-3, -2).reshape(batch, rows, columns, BLOCK, BLOCK, channels)
+        out = out.transpose(2, 3).reshape(batch, rows * BLOCK, columns * BLOCK, channels)
+        return self.to_out(out[:, :height, :width])
+
+    def _split_heads(self, x: Float[Tensor, "B n cells D"]) -> Float[Tensor, "B n heads cells d"]:
+        return x.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
+
+    def _bias(self, height: int, width: int) -> Float[Tensor, "n heads q k"]:
+        device = str(self.relative_bias.device)
+        index, within = _window_index(device)
+        # An embedding, because its gradient is deterministic where that of indexing is not.
+        bias = F.embedding(index, self.relative_bias.flatten(0, 1)).permute(2, 0, 1)
+        attended = within & _on_grid(height, width, device)[:, None, None]
+        return bias.masked_fill(~attended, -torch.inf)
+
+
+def _blocks(x: Float[Tensor, "B H W D"], halo: int) -> Float[Tensor, "B n cells D"]:
+    """Every block of the grid with `halo` cells around it, zeros off the grid."""
+    height, width, channels = x.shape[1:]
+    x = F.pad(x, (0, 0, halo, halo + -width % BLOCK, halo, halo + -height % BLOCK))
+    side = BLOCK + 2 * halo
+    x = x.unfold(1, side, BLOCK).unfold(2, side, BLOCK)  # [B, rows, columns, D, side, side]
+    return x.flatten(1, 2).flatten(-2).transpose(-2, -1).reshape(len(x), -1, side * side, channels)
+
+
+@lru_cache(maxsize=8)
+def _window_index(device: str) -> tuple[Int[Tensor, "q k"], Bool[Tensor, "q k"]]:
+    """For each query and key of a block: the row of the flat bias table, and whether the key is
+    within the query's window."""
+    q = torch.arange(BLOCK, device=device)
+    k = torch.arange(BLOCK + 2 * REACH, device=device) - REACH
+    offset = q[:, None] - k[None, :] + REACH  # [8, 22] along one axis
+    near = (offset >= 0) & (offset < WINDOW)
+    offset = offset.clamp(0, WINDOW - 1)
+    index = offset[:, None, :, None] * WINDOW + offset[None, :, None, :]
+    within = near[:, None, :, None] & near[None, :, None, :]
+    return index.reshape(BLOCK**2, -1), within.reshape(BLOCK**2, -1)
+
+
+@lru_cache(maxsize=8)
+def _on_grid(height: int, width: int, device: str) -> Bool[Tensor, "n k"]:
+    """For each block: which cells of the block and its halo lie on the grid."""
+    grid = torch.ones(1, height, width, 1, device=device)
+    return _blocks(grid, halo=REACH)[0, :, :, 0] > 0

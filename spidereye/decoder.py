@@ -1,0 +1,220 @@
+"""U-ViT decoder of SSDD, the single-step diffusion decoder: velocity of the panorama's flow from
+the noisy panorama, the time and the panorama latent."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spidereye.attention import LocalAttention
+from spidereye.errors import SpiderEyeError
+from spidereye.layers import Downsample, TimeEmbedding, Upsample, modulate, resize_nearest
+
+# name: (base width, width multipliers, transformer blocks)
+SIZES = {
+    "XS": (32, (1, 2, 3, 3), 8),
+    "S": (48, (1, 2, 3, 3), 8),
+    "B": (64, (1, 2, 3, 3), 10),
+    "M": (96, (1, 2, 3, 3), 12),
+    "L": (96, (1, 2, 4, 4), 16),
+    "XL": (128, (1, 2, 4, 4), 16),
+    "H": (192, (1, 2, 4, 4), 16),
+}
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """widths: channels of the four levels.   heads, blocks: of the middle's transformer.
+    latent_channels: C.   extract: the transformer block, counted from 1, whose output REPA reads."""
+
+    widths: tuple[int, int, int, int]
+    heads: int
+    blocks: int
+    latent_channels: int = 4
+    extract: int = 4
+
+    @classmethod
+    def named(cls, size: str, latent_channels: int = 4, extract: int = 4) -> "DecoderConfig":
+        """One of the published sizes XS S B M L XL H (5 to 363 M parameters)."""
+        if size not in SIZES:
+            raise SpiderEyeError(f"ssdd.decoder must be one of {', '.join(SIZES)}, got {size!r}")
+        base, multipliers, blocks = SIZES[size]
+        a, b, c, d = (-(-base * multiplier // 32) * 32 for multiplier in multipliers)
+        heads = min(max(d // 64, 4), 16)
+        # A shallow decoder is read at half its depth (design: block min(4, depth/2)).
+        return cls((a, b, c, d), heads, blocks, latent_channels, min(extract, blocks // 2))
+
+
+class Decoded(NamedTuple):
+    """velocity: of the flow at x_t.   features: the middle's tokens after block `extract`."""
+
+    velocity: Float[Tensor, "B 3 H W"]
+    features: Float[Tensor, "B H/8 W/8 D"]
+
+
+class UViT(nn.Module):
+    """Four levels down, a transformer at 1/8 size, four levels up, with skips.
+
+    Start: linears Xavier uniform, convs N(0, 0.02), biases and bias tables 0; second convs of the
+    residual blocks and outputs of the feed-forwards 0, so that every block starts as its shortcut.
+    """
+
+    def __init__(self, config: DecoderConfig):
+        super().__init__()
+        self.config = config
+        widths, base = config.widths, config.widths[0]
+        self.conv_in = nn.Conv2d(3 + config.latent_channels, base, 3, padding=1)
+        self.time_embedding = TimeEmbedding(base)
+        self.context = nn.Sequential(
+            nn.Conv2d(config.latent_channels, base, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(base, base, 3, padding=1),
+        )
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        skips, previous = [base], base
+        for level, width in enumerate(widths):
+            for _ in range(2):
+                self.down.append(ResidualBlock(previous, width, base))
+                skips.append(width)
+                previous = width
+            if level < 3:
+                self.down.append(Downsample(width))
+                skips.append(width)
+        self.middle = Middle(config)
+        for level, width in reversed(tuple(enumerate(widths))):
+            for _ in range(3):
+                self.up.append(ResidualBlock(previous + skips.pop(), width, base))
+                previous = width
+            if level > 0:
+                self.up.append(Upsample(width))
+        self.norm_out = nn.GroupNorm(32, base)
+        self.conv_out = nn.Conv2d(base, 3, 3, padding=1)
+        self.apply(_start)
+        for module in self.modules():
+            if isinstance(module, ResidualBlock):
+                nn.init.zeros_(module.conv2.weight)
+            elif isinstance(module, FeedForward):
+                nn.init.zeros_(module.linear_out.weight)
+
+    def forward(
+        self,
+        x_t: Float[Tensor, "B 3 H W"],
+        t1000: Float[Tensor, "B"],
+        z: Float[Tensor, "B C zH zW"],
+    ) -> Decoded:
+        """x_t: the panorama at flow time t, H and W multiples of 8.   t1000: 1000·t."""
+        time = self.time_embedding(t1000)  # [B, 4·ch0]
+        context = self.context(z)  # [B, ch0, zH, zW]
+        x = self.conv_in(torch.cat((x_t, resize_nearest(z, x_t)), dim=1))
+        skips = [x]
+        for module in self.down:
+            x = module(x, time, context) if isinstance(module, ResidualBlock) else module(x)
+            skips.append(x)
+        x, features = self.middle(x, context)  # [B, ch3, H/8, W/8]
+        for module in self.up:
+            if isinstance(module, ResidualBlock):
+                x = module(torch.cat((x, skips.pop()), dim=1), time, context)
+            else:
+                x = module(x)
+        velocity = self.conv_out(F.silu(self.norm_out(x)))  # [B, 3, H, W]
+        return Decoded(velocity, features)
+
+
+class ResidualBlock(nn.Module):
+    """conv3x3 twice, the first norm modulated per place by the context, the second by the time."""
+
+    def __init__(self, width_in: int, width_out: int, base: int):
+        super().__init__()
+        self.norm1 = nn.GroupNorm(32, width_in, affine=False)
+        self.modulation1 = nn.Conv2d(base, 2 * width_in, 1)
+        self.conv1 = nn.Conv2d(width_in, width_out, 3, padding=1)
+        self.norm2 = nn.GroupNorm(32, width_out)
+        self.modulation2 = nn.Linear(4 * base, 2 * width_out)
+        self.conv2 = nn.Conv2d(width_out, width_out, 3, padding=1)
+        same = width_in == width_out
+        self.shortcut = nn.Identity() if same else nn.Conv2d(width_in, width_out, 1)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B C H W"],
+        time: Float[Tensor, "B T"],
+        context: Float[Tensor, "B K zH zW"],
+    ) -> Float[Tensor, "B D H W"]:
+        # The 1x1 conv before the resizing is the same function for 64 times less work.
+        scale, shift = resize_nearest(self.modulation1(context), x).chunk(2, dim=1)
+        h = self.conv1(F.silu(modulate(self.norm1(x), scale, shift)))
+        scale, shift = self.modulation2(F.silu(time))[:, :, None, None].chunk(2, dim=1)
+        h = self.conv2(F.silu(modulate(self.norm2(h), scale, shift)))
+        return self.shortcut(x) + h
+
+
+class Middle(nn.Module):
+    """x + linear(blocks(linear(group norm(x)))), one token per cell."""
+
+    def __init__(self, config: DecoderConfig):
+        super().__init__()
+        width = config.widths[-1]
+        self.extract = config.extract
+        self.norm = nn.GroupNorm(32, width, eps=1e-6)
+        self.linear_in = nn.Linear(width, width)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(width, config.heads, config.widths[0]) for _ in range(config.blocks)
+        )
+        self.linear_out = nn.Linear(width, width)
+
+    def forward(
+        self, x: Float[Tensor, "B D H W"], context: Float[Tensor, "B K zH zW"]
+    ) -> tuple[Float[Tensor, "B D H W"], Float[Tensor, "B H W D"]]:
+        tokens = self.linear_in(self.norm(x).permute(0, 2, 3, 1))  # [B, H, W, D]
+        context = F.silu(resize_nearest(context, x)).permute(0, 2, 3, 1)  # [B, H, W, K]
+        features = tokens
+        for depth, block in enumerate(self.blocks, start=1):
+            tokens = block(tokens, context)
+            if depth == self.extract:
+                features = tokens
+        return x + self.linear_out(tokens).permute(0, 3, 1, 2), features
+
+
+class TransformerBlock(nn.Module):
+    """x += attention(norm modulated by the context); x += feed-forward(norm)."""
+
+    def __init__(self, width: int, heads: int, base: int):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, elementwise_affine=False)
+        self.modulation = nn.Linear(base, 2 * width)
+        self.attention = LocalAttention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.feed_forward = FeedForward(width)
+
+    def forward(
+        self, x: Float[Tensor, "B H W D"], context: Float[Tensor, "B H W K"]
+    ) -> Float[Tensor, "B H W D"]:
+        # Shift before scale here, scale before shift in the residual blocks: as published.
+        shift, scale = self.modulation(context).chunk(2, dim=-1)
+        x = x + self.attention(modulate(self.norm1(x), scale, shift))
+        return x + self.feed_forward(self.norm2(x))
+
+
+class FeedForward(nn.Module):
+    """Gated: linear to 8·width = (value, gate), value·GELU(gate), linear back (Shazeer 2020)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.linear_in = nn.Linear(width, 8 * width)
+        self.linear_out = nn.Linear(4 * width, width)
+
+    def forward(self, x: Float[Tensor, "*b D"]) -> Float[Tensor, "*b D"]:
+        value, gate = self.linear_in(x).chunk(2, dim=-1)
+        return self.linear_out(value * F.gelu(gate))
+
+
+def _start(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+    elif isinstance(module, nn.Conv2d):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
+        nn.init.zeros_(module.bias)

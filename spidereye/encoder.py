@@ -1,0 +1,150 @@
+"""KL encoder `f{F}c{C}`: a view to the mean and log-variance of its latent (Rombach et al. 2022,
+the convolutional autoencoder of latent diffusion)."""
+
+import re
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from spidereye.errors import SpiderEyeError
+
+NORM_EPS = 1e-6
+LOGVAR_RANGE = (-30.0, 20.0)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """The Gaussian that a view is encoded to."""
+
+    mean: Float[Tensor, "B C zh zw"]
+    logvar: Float[Tensor, "B C zh zw"]  # clamped to [-30, 20]
+
+    def sample(self, noise: Float[Tensor, "B C zh zw"]) -> Float[Tensor, "B C zh zw"]:
+        """mean + σ·noise."""
+        return self.mean + torch.exp(0.5 * self.logvar) * noise
+
+    def kl(self) -> Float[Tensor, "B"]:
+        """KL divergence from N(0, 1): ½Σ(μ² + σ² - 1 - ln σ²) over C, h, w; one per picture."""
+        terms = self.mean.square() + self.logvar.exp() - 1 - self.logvar
+        return 0.5 * terms.sum(dim=(1, 2, 3))
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """name: f<downsampling>c<latent channels>, the factor a power of two, e.g. f8c4.
+    width: channels of the first level, a multiple of 32 (group norm)."""
+
+    name: str = "f8c4"
+    width: int = 128
+
+    def __post_init__(self) -> None:
+        match = re.fullmatch(r"f(\d+)c(\d+)", self.name)
+        factor = int(match[1]) if match else 0
+        if not match or factor & (factor - 1) or factor < 2 or int(match[2]) < 1:
+            raise SpiderEyeError(
+                f"ssdd.encoder must read f<2, 4, 8, 16 …>c<channels>, like f8c4, got {self.name!r}"
+            )
+        if self.width % 32 or self.width < 32:
+            raise SpiderEyeError(
+                f"ssdd.encoder_width must be a multiple of 32 (32, 64, 96 …), got {self.width}"
+            )
+
+    @property
+    def factor(self) -> int:
+        """Downsampling factor F: a view of F·n pixels has a latent of n cells."""
+        return int(self.name[1:].split("c")[0])
+
+    @property
+    def channels(self) -> int:
+        """Latent channels C."""
+        return int(self.name.split("c")[1])
+
+
+class KLEncoder(nn.Module):
+    """View [B, 3, h, w] in [-1, 1] → Posterior over [B, C, h/F, w/F]. 34.16 M parameters for f8c4."""
+
+    def __init__(self, config: EncoderConfig):
+        super().__init__()
+        self.config = config
+        levels = config.factor.bit_length()  # n + 1 for F = 2^n
+        widths = [config.width * min(2**level, 4) for level in range(levels)]
+        self.conv_in = nn.Conv2d(3, widths[0], 3, padding=1)
+        self.levels = nn.ModuleList()
+        previous = widths[0]
+        for level, width in enumerate(widths):
+            blocks: list[nn.Module] = [ResidualBlock(previous, width), ResidualBlock(width, width)]
+            if level < levels - 1:
+                blocks.append(PadRightBottomDownsample(width))
+            self.levels.append(nn.Sequential(*blocks))
+            previous = width
+        self.middle = nn.Sequential(
+            ResidualBlock(previous, previous),
+            SelfAttention(previous),
+            ResidualBlock(previous, previous),
+        )
+        self.norm_out = _norm(previous)
+        self.conv_out = nn.Conv2d(previous, 2 * config.channels, 3, padding=1)
+        self.project_out = nn.Conv2d(2 * config.channels, 2 * config.channels, 1)
+
+    def forward(self, view: Float[Tensor, "B 3 h w"]) -> Posterior:
+        x = self.conv_in(view)  # [B, b, h, w]
+        for level in self.levels:
+            x = level(x)  # [B, 4b, h/F, w/F] at the last
+        x = self.middle(x)
+        x = self.project_out(self.conv_out(F.silu(self.norm_out(x))))
+        mean, logvar = x.chunk(2, dim=1)  # [B, C, h/F, w/F] each
+        return Posterior(mean, logvar.clamp(*LOGVAR_RANGE))
+
+
+class ResidualBlock(nn.Module):
+    """(group norm, SiLU, conv3x3) twice, plus the input (through conv1x1 where widths differ)."""
+
+    def __init__(self, width_in: int, width_out: int):
+        super().__init__()
+        self.norm1 = _norm(width_in)
+        self.conv1 = nn.Conv2d(width_in, width_out, 3, padding=1)
+        self.norm2 = _norm(width_out)
+        self.conv2 = nn.Conv2d(width_out, width_out, 3, padding=1)
+        same = width_in == width_out
+        self.shortcut = nn.Identity() if same else nn.Conv2d(width_in, width_out, 1)
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv2(F.silu(self.norm2(h)))
+        return self.shortcut(x) + h
+
+
+class SelfAttention(nn.Module):
+    """Single-head attention over all cells, q, k, v and out as conv1x1, residual."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = _norm(width)
+        self.q = nn.Conv2d(width, width, 1)
+        self.k = nn.Conv2d(width, width, 1)
+        self.v = nn.Conv2d(width, width, 1)
+        self.out = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        h = self.norm(x)
+        q, k, v = (part(h).flatten(2).transpose(1, 2) for part in (self.q, self.k, self.v))
+        h = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+        return x + self.out(h.transpose(1, 2).reshape(x.shape))
+
+
+class PadRightBottomDownsample(nn.Module):
+    """Stride-2 conv3x3, padded by one pixel at the right and at the bottom only."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, stride=2)
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+
+def _norm(width: int) -> nn.GroupNorm:
+    return nn.GroupNorm(32, width, eps=NORM_EPS)

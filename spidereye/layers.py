@@ -1,0 +1,62 @@
+"""Layers that the decoder and the fusions share."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def group_count(width: int) -> int:
+    """The largest divisor of `width` that is at most 32."""
+    return max(groups for groups in range(1, 33) if width % groups == 0)
+
+
+def resize_nearest(x: Float[Tensor, "B C h w"], like: Tensor) -> Float[Tensor, "B C H W"]:
+    """x nearest-resized to the height and width of `like`."""
+    return x if x.shape[-2:] == like.shape[-2:] else F.interpolate(x, size=like.shape[-2:])
+
+
+def modulate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """x·(1 + scale) + shift."""
+    return x * (1 + scale) + shift
+
+
+class TimeEmbedding(nn.Module):
+    """[cos, sin] of t·10000^(-k/(width/2)), k = 0 … width/2 - 1, then linear, SiLU, linear."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.width = width
+        self.linear_1 = nn.Linear(width, 4 * width)
+        self.linear_2 = nn.Linear(4 * width, 4 * width)
+
+    def forward(self, t1000: Float[Tensor, "B"]) -> Float[Tensor, "B {4*self.width}"]:
+        half = self.width // 2
+        k = torch.arange(half, device=t1000.device, dtype=torch.float32)
+        angles = t1000[:, None].float() * torch.exp(-math.log(10000) / half * k)
+        waves = torch.cat((angles.cos(), angles.sin()), dim=-1).to(self.linear_1.weight.dtype)
+        return self.linear_2(F.silu(self.linear_1(waves)))
+
+
+class Downsample(nn.Module):
+    """Stride-2 conv3x3, padding 1."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, stride=2, padding=1)
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H/2 W/2"]:
+        return self.conv(x)
+
+
+class Upsample(nn.Module):
+    """Nearest ×2, conv3x3."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C 2*H 2*W"]:
+        return self.conv(F.interpolate(x, scale_factor=2.0))

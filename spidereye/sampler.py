@@ -1,0 +1,35 @@
+"""Samplers: plain functions over `velocity(x, t)`, from noise at t = 1 to data at t = 0.
+
+t is a tensor [B] in [0, 1]; the velocity points towards the data (see flow.py). Samplers never
+clamp; only the conversion to 8 bits does. A new sampler is one function here.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Velocity = Callable[[Tensor, Tensor], Tensor]
+
+
+def time_steps(steps: int, t_pow_shift: float) -> Float[Tensor, "{steps}+1"]:
+    """linspace(1, 0, steps + 1)^t_pow_shift: above 1 more of the steps lie close to the data."""
+    if steps < 1:
+        raise ValueError(f"a sampler needs at least one step, got {steps}")
+    return torch.linspace(1, 0, steps + 1) ** t_pow_shift
+
+
+def euler(
+    velocity: Velocity, x: Float[Tensor, "B *s"], steps: int = 12, t_pow_shift: float = 2.0
+) -> Float[Tensor, "B *s"]:
+    """x at t = 0 after `steps` Euler steps x += v·(t - t') from x at t = 1."""
+    times = time_steps(steps, t_pow_shift)
+    for t, t_next in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
+        x = x + velocity(x, torch.full((len(x),), t, device=x.device)) * (t - t_next)
+    return x
+
+
+def one_step(velocity: Velocity, x: Float[Tensor, "B *s"]) -> Float[Tensor, "B *s"]:
+    """x at t = 0 in a single step from t = 1, as distilled models are used."""
+    return x + velocity(x, torch.ones(len(x), device=x.device))

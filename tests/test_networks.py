@@ -1,0 +1,178 @@
+"""What the golden tensors do not reach: the clamp, other factors, sizes, attention, starts."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from spidereye.attention import REACH, LocalAttention
+from spidereye.decoder import SIZES, DecoderConfig, UViT
+from spidereye.encoder import EncoderConfig, KLEncoder, Posterior
+from spidereye.errors import SpiderEyeError
+from spidereye.fusion import FusionConfig, build_fusion, sinusoidal_embeddings
+from spidereye.layers import group_count
+from spidereye.model import ModelConfig, SpiderEyeModel, build_on_meta, parameter_count
+from spidereye.published import from_published, is_published
+
+TINY = DecoderConfig((32, 32, 32, 32), heads=4, blocks=2, extract=1)
+
+# Millions of parameters with C = 4 (design §4).
+DECODER_PARAMETERS = {
+    "XS": 5.00, "S": 14.06, "B": 21.14, "M": 50.28, "L": 90.76, "XL": 161.27, "H": 362.69,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_parameter_counts(size):
+    model = build_on_meta(ModelConfig(decoder=DecoderConfig.named(size)))
+    assert parameter_count(model.decoder) / 1e6 == pytest.approx(
+        DECODER_PARAMETERS[size], abs=0.005
+    )
+    assert parameter_count(model.encoder) / 1e6 == pytest.approx(34.16, abs=0.005)
+
+
+def test_unknown_names_list_the_choices():
+    with pytest.raises(SpiderEyeError, match="XS, S, B, M, L, XL, H"):
+        DecoderConfig.named("XXL")
+    with pytest.raises(SpiderEyeError, match="f8c4"):
+        EncoderConfig("f6c4")
+    with pytest.raises(SpiderEyeError, match="multiple of 32"):
+        EncoderConfig("f8c4", 40)
+    with pytest.raises(SpiderEyeError, match="concat_conv, average"):
+        build_fusion(FusionConfig("magic"))
+    with pytest.raises(SpiderEyeError, match="learnable"):
+        build_fusion(FusionConfig(view_encoding="spiral"))
+
+
+@pytest.mark.parametrize("factor,channels", [(2, 3), (4, 4), (8, 16), (16, 8)])
+def test_encoders_of_other_factors(factor, channels):
+    encoder = KLEncoder(EncoderConfig(f"f{factor}c{channels}", 32))
+    posterior = encoder(torch.rand(2, 3, 64, 32))
+    assert posterior.mean.shape == (2, channels, 64 // factor, 32 // factor)
+    model = SpiderEyeModel(
+        ModelConfig(
+            EncoderConfig(f"f{factor}c{channels}", 32),
+            DecoderConfig(TINY.widths, 4, 1, latent_channels=channels, extract=1),
+            FusionConfig(channels=channels),
+        )
+    )
+    out = model(torch.rand(1, 4, 3, 32, 32), torch.rand(1, 3, 32, 64), torch.rand(1))
+    assert out.velocity.shape == (1, 3, 32, 64)
+    assert out.features.shape == (1, 4, 8, 32)
+
+
+def test_log_variance_is_clamped():
+    encoder = KLEncoder(EncoderConfig("f8c4", 32))
+    with torch.no_grad():
+        encoder.project_out.bias[4:6] = 1000
+        encoder.project_out.bias[6:] = -1000
+    logvar = encoder(torch.rand(1, 3, 32, 32)).logvar
+    assert bool((logvar[:, :2] == 20).all()) and bool((logvar[:, 2:] == -30).all())
+
+
+def test_posterior_sample_and_kl_by_hand():
+    mean, logvar = torch.full((2, 1, 1, 2), 0.5), torch.full((2, 1, 1, 2), 2.0).log()
+    posterior = Posterior(mean, logvar)
+    assert torch.allclose(posterior.sample(torch.ones_like(mean)), torch.tensor(0.5 + 2**0.5))
+    # two cells of ½(0.25 + 2 - 1 - ln 2)
+    assert torch.allclose(posterior.kl(), torch.full((2,), 1.25 - 0.69314718))
+
+
+def dense_attention(layer: LocalAttention, x: torch.Tensor) -> torch.Tensor:
+    """The literal form: every query against every key, with a mask and a dense bias."""
+    batch, height, width, channels = x.shape
+    cells = torch.cartesian_prod(torch.arange(height), torch.arange(width))
+    offset = cells[:, None] - cells[None, :] + REACH
+    inside = ((offset >= 0) & (offset <= 2 * REACH)).all(-1)
+    offset = offset.clamp(0, 2 * REACH)
+    bias = layer.relative_bias[offset[..., 0], offset[..., 1]].permute(2, 0, 1)
+    bias = bias.masked_fill(~inside, -torch.inf)
+    q, k, v = (
+        part(x.flatten(1, 2)).unflatten(-1, (layer.heads, -1)).transpose(1, 2)
+        for part in (layer.to_q, layer.to_k, layer.to_v)
+    )
+    weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5 + bias).softmax(-1)
+    out = (weights @ v).transpose(1, 2).reshape(batch, height, width, channels)
+    return layer.to_out(out)
+
+
+@pytest.mark.parametrize("size", [(1, 2), (4, 8), (5, 9), (8, 16), (16, 32), (17, 20)])
+def test_local_attention_equals_the_dense_form_in_value_and_gradient(size):
+    torch.manual_seed(0)
+    layer = LocalAttention(32, 4)
+    torch.nn.init.normal_(layer.relative_bias)
+    x = torch.randn(2, *size, 32)
+    gradients = []
+    for form in (layer, lambda value: dense_attention(layer, value)):
+        value = x.clone().requires_grad_()
+        layer.zero_grad()
+        out = form(value)
+        out.square().sum().backward()
+        gradients.append((out.detach(), value.grad, layer.relative_bias.grad.clone()))
+    for ours, dense in zip(*gradients, strict=True):
+        assert torch.allclose(ours, dense, atol=1e-5, rtol=1e-4)
+
+
+def test_a_block_of_the_decoder_starts_as_its_shortcut_and_trains():
+    torch.manual_seed(0)
+    decoder = UViT(TINY)
+    for name, parameter in decoder.named_parameters():
+        if name.endswith("conv2.weight") or "feed_forward.linear_out" in name:
+            assert bool((parameter == 0).all()), name
+    out = decoder(torch.randn(1, 3, 32, 64), torch.tensor([300.0]), torch.randn(1, 4, 4, 8))
+    assert out.velocity.std() > 0
+    out.velocity.square().mean().backward()
+    assert decoder.conv_in.weight.grad.abs().sum() > 0
+
+
+def test_latents_of_another_size_are_resized_to_the_picture():
+    decoder = UViT(TINY)
+    for cells in ((2, 4), (8, 16)):
+        out = decoder(torch.rand(1, 3, 32, 64), torch.tensor([1.0]), torch.rand(1, 4, *cells))
+        assert out.velocity.shape == (1, 3, 32, 64)
+
+
+def test_sinusoidal_encoding_by_hand():
+    e = sinusoidal_embeddings(3, 4)[..., 0, 0]
+    i = torch.arange(3.0)
+    expected = torch.stack((i.sin(), i.cos(), (i / 100).sin(), (i / 100).cos()), -1)
+    assert torch.allclose(e, expected)
+
+
+def test_view_encodings_tell_views_apart_and_none_does_not():
+    z = torch.randn(1, 4, 4, 4, 4)
+    flipped = z.flip(1)
+    plain = build_fusion(FusionConfig("average", view_encoding=None))
+    assert torch.allclose(plain(z), plain(flipped), atol=1e-6)
+    mixed = build_fusion(FusionConfig("concat_conv"))
+    assert not torch.allclose(mixed(z), mixed(flipped), atol=1e-3)
+
+
+@pytest.mark.parametrize("width,groups", [(4, 4), (8, 8), (33, 11), (96, 32), (37, 1), (48, 24)])
+def test_group_count(width, groups):
+    assert group_count(width) == groups
+    assert F.group_norm(torch.rand(1, width, 2, 2), groups).shape == (1, width, 2, 2)
+
+
+def test_encode_and_decode_need_no_ground_truth():
+    model = SpiderEyeModel(ModelConfig(EncoderConfig(width=32), TINY)).eval()
+    views, noise = torch.rand(2, 4, 3, 32, 32), torch.randn(2, 3, 32, 64)
+    with torch.no_grad():
+        z = model.encode(views)
+        assert z.shape == (2, 4, 4, 8)
+        assert model.decode(z, noise, steps=2).shape == (2, 3, 32, 64)
+
+
+def test_unknown_published_names_are_refused():
+    state = {"encoder.down.0.block.0.conv1.weight": torch.zeros(1), "optimizer.x": torch.zeros(1)}
+    assert is_published(state)
+    with pytest.raises(SpiderEyeError, match=r"optimizer\.x"):
+        from_published(state)
+
+
+def test_the_forks_ema_wrapper_holds_both_weights():
+    name = "base_ssdd.encoder.conv_in.bias"
+    state = {f"model.{name}": torch.zeros(1), f"ema.ema_model.{name}": torch.ones(1)}
+    assert from_published(state, "raw")["encoder.conv_in.bias"] == 0
+    assert from_published(state, "ema")["encoder.conv_in.bias"] == 1
+    with pytest.raises(SpiderEyeError, match=r"ssdd\.weights=raw"):
+        from_published({f"model.{name}": torch.zeros(1)}, "ema")
