@@ -28,7 +28,7 @@ SIZES = {
 @dataclass(frozen=True)
 class DecoderConfig:
     """widths: channels of the four levels.   heads, blocks: of the middle's transformer.
-    latent_channels: C.   extract: the transformer block, counted from 1, whose output REPA reads."""
+    latent_channels: C.   extract: the block, counted from 1, whose output REPA reads."""
 
     widths: tuple[int, int, int, int]
     heads: int

@@ -64,7 +64,8 @@ class EncoderConfig:
 
 
 class KLEncoder(nn.Module):
-    """View [B, 3, h, w] in [-1, 1] → Posterior over [B, C, h/F, w/F]. 34.16 M parameters for f8c4."""
+    """View [B, 3, h, w] in [-1, 1] → Posterior over [B, C, h/F, w/F].
+    34.16 M parameters for f8c4 at width 128."""
 
     def __init__(self, config: EncoderConfig):
         super().__init__()

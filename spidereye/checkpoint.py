@@ -1,0 +1,151 @@
+"""Checkpoints on disk: whole or not there at all, and without pickles.
+
+A checkpoint is a folder of
+    raw.safetensors, ema.safetensors   the two sets of weights, under our names
+    config.yaml                        the configuration that made them
+    training.safetensors, .json        the training state (optimizer, counters)
+    manifest.json                      the size of every file above, written last
+It is written to a temporary folder, synced and renamed, so that a crash leaves the previous one.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from spidereye.errors import SpiderEyeError
+
+Weights = Literal["ema", "raw"]
+MANIFEST = "manifest.json"
+
+
+@dataclass
+class Checkpoint:
+    """What a checkpoint folder holds. training: anything JSON; training_tensors: its tensors."""
+
+    raw: dict[str, Tensor]
+    ema: dict[str, Tensor]
+    config: dict[str, Any]
+    training: dict[str, Any] = field(default_factory=dict)
+    training_tensors: dict[str, Tensor] = field(default_factory=dict)
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Replace `folder` by this checkpoint. Raises SpiderEyeError where it cannot be written (a full
+    disk, say); the previous checkpoint is then still whole and in place."""
+    new, old = _beside(folder, "new"), _beside(folder, "old")
+    recover(folder)
+    try:
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        _write_tensors(new / "raw.safetensors", checkpoint.raw)
+        _write_tensors(new / "ema.safetensors", checkpoint.ema)
+        _write_tensors(new / "training.safetensors", checkpoint.training_tensors)
+        _write_text(new / "config.yaml", yaml.safe_dump(checkpoint.config, sort_keys=False))
+        _write_text(new / "training.json", json.dumps(checkpoint.training, indent=1))
+        sizes = {path.name: path.stat().st_size for path in sorted(new.iterdir())}
+        _write_text(new / MANIFEST, json.dumps(sizes, indent=1))
+        _sync_folder(new)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(new, ignore_errors=True)
+        kept = f"the checkpoint before it at {folder} is untouched" if folder.exists() else (
+            "there was none before it"
+        )  # fmt: skip
+        raise SpiderEyeError(f"cannot save a checkpoint to {folder}: {error}; {kept}") from error
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    _sync_folder(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover(folder: Path) -> None:
+    """Undo a replacement that a crash cut between its two renames."""
+    old = _beside(folder, "old")
+    if old.exists():
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(folder)
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether `folder` is, or after `recover` would be, one of our checkpoints."""
+    return (folder / MANIFEST).exists() or (_beside(folder, "old") / MANIFEST).exists()
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Everything, for resuming. Raises SpiderEyeError for an incomplete copy."""
+    recover(folder)
+    _verify(folder)
+    return Checkpoint(
+        raw=load_file(folder / "raw.safetensors"),
+        ema=load_file(folder / "ema.safetensors"),
+        config=read_config(folder),
+        training=json.loads((folder / "training.json").read_text()),
+        training_tensors=load_file(folder / "training.safetensors"),
+    )
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration that a checkpoint was made with."""
+    _verify(folder)
+    return yaml.safe_load((folder / "config.yaml").read_text())
+
+
+def read_weights(folder: Path, weights: Weights) -> dict[str, Tensor]:
+    """One of a checkpoint's two sets of weights. Raises SpiderEyeError for an incomplete copy."""
+    recover(folder)
+    _verify(folder)
+    return load_file(folder / f"{weights}.safetensors")
+
+
+def _verify(folder: Path) -> None:
+    if not (folder / MANIFEST).is_file():
+        raise SpiderEyeError(
+            f"{folder} is no checkpoint of ours, or a half-copied one: it has no {MANIFEST}; "
+            "copy the whole folder again"
+        )
+    for name, size in json.loads((folder / MANIFEST).read_text()).items():
+        path = folder / name
+        found = path.stat().st_size if path.is_file() else None
+        if found != size:
+            state = "is missing" if found is None else f"has {found} of {size} bytes"
+            raise SpiderEyeError(
+                f"the checkpoint {folder} is incomplete: {name} {state}; copy the folder again"
+            )
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    # A clone of each, because safetensors refuses tensors that share memory.
+    cpu = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    save_file(cpu, path)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _write_text(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _beside(folder: Path, kind: str) -> Path:
+    return folder.with_name(f".{folder.name}.{kind}")

@@ -1,0 +1,157 @@
+"""The command line. Every command is a few lines over a verb; errors become one line and exit 2."""
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spidereye.allocator import keep_large_buffers
+from spidereye.errors import SpiderEyeError
+
+OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="N fisheye views to one 360° panorama.",
+)
+
+ConfigName = Annotated[
+    str, typer.Option("-cn", "--config-name", help="SpiderEye360, SpiderEye, quickstart, or yours")
+]
+ConfigDir = Annotated[
+    str | None, typer.Option("-cd", "--config-dir", help="folder of your own YAML configs")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="configuration overrides: key=value", metavar="KEY=VALUE")
+]
+
+
+@app.command()
+def train(
+    overrides: Overrides = None,
+    config_name: ConfigName = "SpiderEye360",
+    config_dir: ConfigDir = None,
+) -> None:
+    """Train a model, or resume the run of that name."""
+    from spidereye.jobs import run_job
+
+    run_job(config_name, overrides or [], config_dir, shlex.join(["spidereye", *sys.argv[1:]]))
+
+
+@app.command(name="eval")
+def evaluate(
+    checkpoint: Annotated[
+        str | None, typer.Argument(help="folder, run_name[@best|@last] or hub id")
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Evaluate a checkpoint beside the geometric stitch, with the data it was trained for."""
+    from spidereye.jobs import evaluate_checkpoint
+
+    given = [checkpoint] if checkpoint else []
+    given += overrides or []
+    if not given or "=" in given[0]:
+        raise SpiderEyeError(
+            "spidereye eval needs a checkpoint: a folder, run_name[@best|@last] or a Hugging Face "
+            "id, before the overrides"
+        )
+    evaluate_checkpoint(given[0], given[1:])
+
+
+@app.command()
+def stitch(
+    images: Annotated[list[Path], typer.Argument(help="the views: front right back left")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="panorama file")],
+    checkpoint: Annotated[str | None, typer.Option(help="folder, run_name[@best|@last]")] = None,
+    method: Annotated[str, typer.Option(help="model | geometric")] = "model",
+    weights: Annotated[str, typer.Option(help="ema | raw")] = "ema",
+    steps: Annotated[int | None, typer.Option(help="sampler steps", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="of the sampler's noise", min=0)] = 0,
+    width: Annotated[int | None, typer.Option(help="geometric: panorama width in pixels")] = None,
+    f_pix: Annotated[float, typer.Option(help="geometric: focal length in pixels …")] = 220.0,
+    f_pix_size: Annotated[int, typer.Option(help="geometric: … of a view this wide")] = 560,
+    xi: Annotated[float, typer.Option(help="geometric: UCM ξ")] = 0.85,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
+) -> None:
+    """Four views to one panorama file."""
+    from spidereye.jobs import stitch_files
+
+    stitch_files(
+        images, output, checkpoint, method, weights, steps, seed, width,
+        (f_pix, f_pix_size, xi), device,
+    )  # fmt: skip
+
+
+@app.command()
+def info() -> None:
+    """Versions, parameter counts of the built networks, and which third-party weights are here."""
+    from spidereye.info import print_info
+
+    print_info()
+
+
+@app.command()
+def quickstart(
+    data: Annotated[
+        Path | None, typer.Option(help="folder with train/ and val/; default: built-in scenes")
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train a small model in a few minutes, evaluate it, and write a report with pictures."""
+    from spidereye.quickstart import run_quickstart
+
+    run_quickstart(data, overrides or [])
+
+
+def launch(arguments: list[str]) -> None:
+    """The documented launcher: `-cn=NAME key=value …`, for training and for task=eval."""
+    launcher = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+    @launcher.command()
+    def main(
+        overrides: Overrides = None,
+        config_name: ConfigName = "SpiderEye",
+        config_dir: ConfigDir = None,
+    ) -> None:
+        from spidereye.jobs import run_job
+
+        script = "accelerate launch ssdd/main_multiview.py"
+        run_job(config_name, overrides or [], config_dir, f"{script} {shlex.join(arguments)}")
+
+    _run(lambda: launcher(arguments, standalone_mode=False))
+
+
+def main() -> None:
+    """Entry point of `spidereye`."""
+    _run(lambda: app(standalone_mode=False))
+
+
+def _run(command: Callable[[], object]) -> None:
+    """Run a command; a user's mistake is one line and exit code 2, Ctrl-C is exit code 130."""
+    import click
+
+    from spidereye.interrupt import Interrupt
+
+    keep_large_buffers()
+    try:
+        code = command()
+    except SpiderEyeError as error:
+        _fail(str(error), 2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except Interrupt as stop:
+        _fail(str(stop), 130)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted", 130)
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(text: str, code: int) -> None:
+    print(f"spidereye: {text}", file=sys.stderr, flush=True)
+    sys.exit(code)

@@ -1,0 +1,325 @@
+"""The documented configuration as dataclasses; `Config()` is the documented `SpiderEye`.
+
+Other named configs are YAML files in spidereye/configs that say only what differs. Values are
+checked here, all of them before any work starts, and an error names the key.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from spidereye.camera import check_mask_mode
+from spidereye.decoder import DecoderConfig
+from spidereye.ema import EmaConfig
+from spidereye.encoder import EncoderConfig
+from spidereye.errors import SpiderEyeError
+from spidereye.fusion import FusionConfig, build_fusion
+from spidereye.jitter import JitterConfig
+from spidereye.losses import LossWeights
+from spidereye.metrics import METRICS
+from spidereye.model import ModelConfig
+from spidereye.optimizer import OPTIMIZERS
+from spidereye.rig import Rig, spider4
+from spidereye.sources import SourceConfig
+
+
+@dataclass
+class DatasetConfig:
+    """Data, views and jitter. Sizes in pixels, angles in degrees."""
+
+    imagenet_root: str = "/data/360SP-data"  # folder that holds train/ and val/ (or eval/)
+    root: str | None = None  # the same under a better name; wins where set
+    type: str = "folder"  # folder | scenes
+    im_size: int = 128  # side of a fisheye view
+    batch_size: int = 12  # samples per batch over all processes
+    limit: int | None = None  # first n samples of each split only; None: all
+    num_workers: int = 20  # per process; more than the machine's cores is lowered, saying so
+    return_all_views: bool = True
+    f_pix: float = 220.0  # Mei focal length
+    f_pix_size: int | None = None  # view width at which f_pix holds; None: im_size
+    xi: float = 0.85
+    rig: str = "spider4"
+    mask_mode: str = "inscribed"  # inscribed | diagonal | none
+    xi_jitter: float = 0.4  # xi·U(1-j, 1+j), training only
+    f_jitter: float = 0.1  # f/U(1-j, 1+j), training only
+    jitter_target: str = "both"  # xi | f | both
+    rotation_jitter: float = 3.0  # yaw, pitch, roll of each view, ± degrees, training only
+    brightness: float = 0.2  # added to [0, 1] values, ±, per view, training only
+    contrast: float = 0.2  # factor 1 ±, per view, training only
+    color_jitter: float = 0.1  # factor 1 ±, per view and channel, training only
+    yaw_augment: bool = False  # turn the whole panorama at random, training only
+    on_bad_file: str = "stop"  # stop | skip
+    cache: bool = False  # keep decoded panoramas in the memory of each worker
+    scene_count_train: int = 96  # type=scenes: how many
+    scene_count_val: int = 12
+
+
+@dataclass
+class FmSamplerConfig:
+    """steps: Euler steps.   t_pow_shift: t = linspace(1, 0, steps + 1)^shift."""
+
+    steps: int = 12
+    t_pow_shift: float = 2.0
+
+
+@dataclass
+class SsddConfig:
+    """The networks and where their weights come from."""
+
+    compile: Any = True  # true | false | auto (on GPUs only)
+    checkpoint: str | None = None  # path | run_name[@best|@last] | hub id
+    weights: str = "ema"  # ema | raw: which weights of a checkpoint; evaluation's too
+    encoder: str = "f8c4"  # f<downsampling>c<channels>
+    encoder_width: int = 128  # channels of the encoder's first level
+    encoder_checkpoint: str | None = None
+    encoder_train: bool = False
+    decoder: str = "M"  # XS S B M L XL H
+    decoder_image_size: list[int] = field(default_factory=lambda: [256, 128])  # panorama W, H
+    n_views: int = 4
+    fusion_type: str = "concat_conv"  # concat_conv | average
+    fusion_hidden_dim: int | None = None  # None: 2C
+    use_view_encoding: bool = True
+    view_encoding_type: str = "sinusoidal"  # sinusoidal | learnable | directional
+    fm_sampler: FmSamplerConfig = field(default_factory=FmSamplerConfig)
+    ema: EmaConfig = field(default_factory=EmaConfig)
+
+
+@dataclass
+class RepaConfig:
+    """i_extract: decoder block, from 1, whose features are aligned.   n_layers: of the MLP.
+    teacher: DINOv2 model, a hub id or a folder."""
+
+    i_extract: int = 4
+    n_layers: int = 2
+    teacher: str = "facebook/dinov2-base"
+
+
+@dataclass
+class AuxLossesConfig:
+    """repa None: off.   lpips: whether LPIPS (VGG16) is part of the objective."""
+
+    repa: RepaConfig | None = field(default_factory=RepaConfig)
+    lpips: bool = True
+
+
+@dataclass
+class TrainingConfig:
+    """The loop."""
+
+    mixed_precision: str = "bf16"  # bf16 | fp16 | no
+    optimizer: str = "adamw"  # adamw | radam_schedulefree
+    lr: float = 1.0e-4
+    warmup: int = 100  # steps of linear warm-up
+    weight_decay: float = 1.0e-2  # on matrices only
+    grad_accumulate: int = 1  # batches per optimizer step
+    grad_clip: float = 0.1  # norm
+    epochs: int = 300
+    max_steps: int | None = None  # optimizer steps; None: epochs decide
+    eval_freq: int = 1  # epochs between evaluations
+    eval_steps: int | None = None  # optimizer steps between evaluations; None: eval_freq decides
+    save_freq: int | None = None  # steps between checkpoints; None: after evaluations only
+    save_on_best: str = "FID"  # any metric; PSNR, saying so, where FID cannot be computed
+    log_freq: int = 200  # steps
+    deterministic: bool = False  # ask PyTorch for deterministic kernels on GPUs too
+    trackers: list[str] = field(default_factory=lambda: ["tensorboard"])  # + wandb, trackio
+
+
+@dataclass
+class EvaluationConfig:
+    """protocols: of `task=eval`; training evaluates under clean.   batch_size: per process."""
+
+    protocols: list[str] = field(default_factory=lambda: ["clean", "jitter"])
+    batch_size: int = 4
+
+
+@dataclass
+class Config:
+    """Everything. The defaults are the documented configuration."""
+
+    seed: int = 0
+    task: str = "train"  # train | eval
+    run_name: str | None = None  # runs/jobs/<run_name>/; None: <date>/<time>
+    runs_dir: str = "runs"
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    distill_teacher: bool = False
+    ssdd: SsddConfig = field(default_factory=SsddConfig)
+    aux_losses: AuxLossesConfig = field(default_factory=AuxLossesConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    losses: LossWeights = field(default_factory=LossWeights)
+    show_samples: int = 8
+
+    @property
+    def run_folder(self) -> Path:
+        """runs/jobs/<run_name>."""
+        return Path(self.runs_dir) / "jobs" / str(self.run_name)
+
+    @property
+    def panorama_size(self) -> tuple[int, int]:
+        """(W, H) in pixels."""
+        width, height = self.ssdd.decoder_image_size
+        return width, height
+
+    def rig(self) -> Rig:
+        """The rig of the configured views; f_pix is rescaled from f_pix_size to im_size."""
+        data = self.dataset
+        scale = data.im_size / (data.f_pix_size or data.im_size)
+        return spider4(data.f_pix * scale, data.xi, data.im_size, check_mask_mode(data.mask_mode))
+
+    def source(self) -> SourceConfig:
+        """What sources.open_source needs."""
+        data = self.dataset
+        return SourceConfig(
+            type=data.type,
+            root=data.root or data.imagenet_root,
+            limit=data.limit,
+            on_bad_file=data.on_bad_file,
+            min_width=self.panorama_size[0],
+            seed=self.seed,
+            scene_count_train=data.scene_count_train,
+            scene_count_val=data.scene_count_val,
+        )
+
+    def jitter(self) -> JitterConfig:
+        """Training's jitter."""
+        data = self.dataset
+        return JitterConfig(
+            xi=data.xi_jitter if data.jitter_target in ("xi", "both") else 0.0,
+            f=data.f_jitter if data.jitter_target in ("f", "both") else 0.0,
+            rotation=data.rotation_jitter,
+            contrast=data.contrast,
+            brightness=data.brightness,
+            color=data.color_jitter,
+            yaw=data.yaw_augment,
+        )
+
+    def model(self) -> ModelConfig:
+        """The networks' architecture."""
+        ssdd = self.ssdd
+        encoder = EncoderConfig(ssdd.encoder, ssdd.encoder_width)
+        repa = self.aux_losses.repa
+        extract = repa.i_extract if repa else RepaConfig.i_extract
+        return ModelConfig(
+            encoder,
+            DecoderConfig.named(ssdd.decoder, encoder.channels, extract),
+            FusionConfig(
+                type=ssdd.fusion_type,
+                channels=encoder.channels,
+                axes=[[round(x, 9) for x in c.axis.tolist()] for c in self.rig().cameras],
+                hidden=ssdd.fusion_hidden_dim,
+                view_encoding=ssdd.view_encoding_type if ssdd.use_view_encoding else None,
+            ),
+            self.panorama_size,
+        )
+
+    def check(self) -> None:
+        """Raises SpiderEyeError naming the first key whose value cannot work."""
+        _check_choices(self)
+        _check_numbers(self)
+        _check_sizes(self)
+
+
+def _check_choices(config: Config) -> None:
+    data, ssdd, training = config.dataset, config.ssdd, config.training
+    choices = {
+        "task": (config.task, ("train", "eval")),
+        "dataset.rig": (data.rig, ("spider4",)),
+        "dataset.jitter_target": (data.jitter_target, ("xi", "f", "both")),
+        "dataset.on_bad_file": (data.on_bad_file, ("stop", "skip")),
+        "ssdd.compile": (ssdd.compile, (True, False, "auto")),
+        "ssdd.weights": (ssdd.weights, ("ema", "raw")),
+        "training.mixed_precision": (training.mixed_precision, ("bf16", "fp16", "no")),
+        "training.optimizer": (training.optimizer, tuple(OPTIMIZERS)),
+        "training.save_on_best": (training.save_on_best, tuple(METRICS)),
+    }
+    choices |= {
+        f"evaluation.protocols[{i}]": (name, ("clean", "jitter"))
+        for i, name in enumerate(config.evaluation.protocols)
+    }
+    choices |= {
+        f"training.trackers[{i}]": (name, ("tensorboard", "wandb", "trackio"))
+        for i, name in enumerate(training.trackers)
+    }
+    for key, (value, allowed) in choices.items():
+        if value not in allowed:
+            names = ", ".join(str(choice).lower() if isinstance(choice, bool) else choice
+                              for choice in allowed)  # fmt: skip
+            raise SpiderEyeError(f"{key} must be one of {names}, got {value!r}")
+    check_mask_mode(data.mask_mode)
+    build_fusion(config.model().fusion)
+    if not data.return_all_views:
+        raise SpiderEyeError(
+            "dataset.return_all_views=false is not supported: the panorama is made from all views "
+            "of the rig; leave it true"
+        )
+    if config.distill_teacher:
+        raise SpiderEyeError("distill_teacher=true is not available yet; leave it false")
+
+
+def _check_numbers(config: Config) -> None:
+    data, training = config.dataset, config.training
+    positive = {
+        "dataset.im_size": data.im_size,
+        "dataset.batch_size": data.batch_size,
+        "dataset.f_pix": data.f_pix,
+        "dataset.f_pix_size": data.f_pix_size,
+        "dataset.limit": data.limit,
+        "ssdd.fm_sampler.steps": config.ssdd.fm_sampler.steps,
+        "ssdd.fm_sampler.t_pow_shift": config.ssdd.fm_sampler.t_pow_shift,
+        "training.lr": training.lr,
+        "training.grad_clip": training.grad_clip,
+        "training.grad_accumulate": training.grad_accumulate,
+        "training.epochs": training.epochs,
+        "training.max_steps": training.max_steps,
+        "training.eval_freq": training.eval_freq,
+        "training.eval_steps": training.eval_steps,
+        "training.save_freq": training.save_freq,
+        "training.log_freq": training.log_freq,
+        "evaluation.batch_size": config.evaluation.batch_size,
+    }
+    for key, value in positive.items():
+        if value is not None and not value > 0:
+            raise SpiderEyeError(f"{key} must be greater than 0, got {value}")
+    jitters = {"dataset.xi_jitter": data.xi_jitter, "dataset.f_jitter": data.f_jitter}
+    for key, value in jitters.items():
+        if not 0 <= value < 1:
+            raise SpiderEyeError(f"{key} must lie in [0, 1), got {value}")
+    if not 0 <= config.ssdd.ema.decay < 1:
+        raise SpiderEyeError(f"ssdd.ema.decay must lie in [0, 1), got {config.ssdd.ema.decay}")
+
+
+def _check_sizes(config: Config) -> None:
+    size = config.ssdd.decoder_image_size
+    if len(size) != 2 or size[0] != 2 * size[1]:
+        raise SpiderEyeError(
+            f"ssdd.decoder_image_size is [W, H] of a 2:1 panorama with W = 2H, got {size}"
+        )
+    factor = EncoderConfig(config.ssdd.encoder, config.ssdd.encoder_width).factor
+    side, height = config.dataset.im_size, size[1]
+    if side % factor:
+        raise SpiderEyeError(
+            f"dataset.im_size={side} is not divisible by {factor}, the downsampling of encoder "
+            f"{config.ssdd.encoder}; try {max(1, round(side / factor)) * factor}"
+        )
+    if height % 8:
+        raise SpiderEyeError(
+            f"ssdd.decoder_image_size={size}: H must be a multiple of 8, the decoder's downsampling"
+        )
+    if height != side:
+        raise SpiderEyeError(
+            f"ssdd.fusion_type={config.ssdd.fusion_type} makes the panorama's height equal to the "
+            f"views' side: dataset.im_size={side} needs ssdd.decoder_image_size=[{2 * side},{side}]"
+            f", got [{size[0]},{size[1]}]"
+        )
+    if config.ssdd.n_views != len(config.rig().cameras):
+        raise SpiderEyeError(
+            f"ssdd.n_views={config.ssdd.n_views}, but the rig {config.dataset.rig} has "
+            f"{len(config.rig().cameras)} views"
+        )
+
+
+def config_to_dict(config: Config) -> dict[str, Any]:
+    """Plain containers, ready for YAML."""
+    from omegaconf import OmegaConf
+
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(config)))

@@ -1,0 +1,90 @@
+"""Named configs, overrides and saved configs to a checked `Config`; every error is one line."""
+
+import difflib
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from hydra import compose, initialize_config_dir, initialize_config_module
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from spidereye.config import Config
+from spidereye.errors import SpiderEyeError
+
+DOCUMENTED = "SpiderEye"
+
+
+def load_config(name: str, overrides: list[str], config_dir: str | None = None) -> Config:
+    """A named config with Hydra overrides (`key=value`), checked.
+
+    config_dir: a folder of further YAML configs of the user's own.
+    Raises SpiderEyeError naming the key for an unknown key, a wrong type or an impossible value.
+    """
+
+    ConfigStore.instance().store(DOCUMENTED, Config)
+    try:
+        if config_dir is None:
+            context = initialize_config_module("spidereye.configs", version_base="1.3")
+        else:
+            context = initialize_config_dir(str(Path(config_dir).resolve()), version_base="1.3")
+        with context:
+            composed = compose(name, overrides)
+        config = cast(Config, OmegaConf.to_object(composed))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise SpiderEyeError(_explain(name, error)) from error
+    config.check()
+    return config
+
+
+def config_from_dict(values: dict[str, Any], overrides: list[str]) -> Config:
+    """A config saved with `config_to_dict`, with overrides, checked."""
+
+    try:
+        node = OmegaConf.merge(OmegaConf.structured(Config), values)
+        for override in OverridesParser.create().parse_overrides(overrides):
+            OmegaConf.update(node, override.get_key_element().lstrip("+~"), override.value())
+        config = cast(Config, OmegaConf.to_object(node))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise SpiderEyeError(_explain("checkpoint", error)) from error
+    config.check()
+    return config
+
+
+def _explain(name: str, error: Exception) -> str:
+    """Hydra's and OmegaConf's several lines as one that names the key and, if it can, the fix."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    cause = error.__cause__ or error.__context__
+    if cause is not None:
+        lines += [line.strip() for line in str(cause).splitlines() if line.strip()]
+    text = " ".join(dict.fromkeys(lines))
+    if "Could not override" in text and "not in" in text:
+        key = text.split("'")[1]
+        known = _keys(Config)
+        close = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"unknown key {key!r}{hint}"
+    if "Cannot find primary config" in text:
+        return f"no config named {name!r}; there are {', '.join(config_names())}"
+    full_key = [line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")]
+    reasons = [line for line in lines if not line.startswith(("full_key:", "object_type=", "Error"))]
+    return f"{full_key[0]}: {reasons[0]}" if full_key and reasons else text
+
+
+def config_names() -> list[str]:
+    """Names for `-cn`."""
+    folder = Path(__file__).parent / "configs"
+    return sorted([DOCUMENTED, *(path.stem for path in folder.glob("*.yaml"))])
+
+
+def _keys(node: type, prefix: str = "") -> list[str]:
+    names = []
+    for item in fields(node):
+        names.append(prefix + item.name)
+        default = getattr(node(), item.name)
+        if is_dataclass(default):
+            names += _keys(type(default), f"{prefix}{item.name}.")
+    return names

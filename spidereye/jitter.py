@@ -1,0 +1,120 @@
+"""What training does to views so that models survive real rigs: lens, pose and colour jitter.
+
+Each sample's draws come from (seed, epoch, sample index) alone.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from spidereye.camera import Camera
+from spidereye.projection import UCM
+from spidereye.randomness import generator
+from spidereye.rotation import from_yaw_pitch_roll
+
+XI_RANGE = (0.05, 3.0)
+
+
+@dataclass(frozen=True)
+class JitterConfig:
+    """Half widths of the uniform draws; 0 switches one off.
+
+    xi: ξ·U(1-xi, 1+xi), clamped to [0.05, 3], per sample.   f: f/U(1-f, 1+f), per sample.
+    rotation: yaw, pitch and roll in degrees, per view.
+    contrast, brightness, color: clip(a·(g∘v) + b) on [0, 1] values v with a in 1 ± contrast and
+    b in ± brightness per view, g in 1 ± color per view and channel.
+    yaw: turn the whole panorama by a random number of its columns, per sample.
+    """
+
+    xi: float = 0.4
+    f: float = 0.1
+    rotation: float = 3.0
+    contrast: float = 0.2
+    brightness: float = 0.2
+    color: float = 0.1
+    yaw: bool = False
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """The draws of one sample of N views."""
+
+    xi_scale: float
+    f_divisor: float
+    angles: Float[Tensor, "N 3"]  # yaw, pitch, roll in radians
+    contrast: Float[Tensor, "N"]
+    brightness: Float[Tensor, "N"]
+    color: Float[Tensor, "N 3"]
+    yaw: float  # of the panorama, as a fraction of a turn
+
+
+def draw(config: JitterConfig, views: int, seed: int, epoch: int, index: int) -> Jitter:
+    """One sample's jitter. All numbers are drawn whatever the widths, so that switching one kind
+    off leaves the draws of the others alone."""
+    source = generator(seed, "jitter", epoch, index)
+
+    def around(middle: float, half: float, *shape: int) -> Tensor:
+        return middle + half * (2 * torch.rand(shape, generator=source, dtype=torch.float64) - 1)
+
+    return Jitter(
+        xi_scale=float(around(1, config.xi)),
+        f_divisor=float(around(1, config.f)),
+        angles=around(0, math.radians(config.rotation), views, 3),
+        contrast=around(1, config.contrast, views),
+        brightness=around(0, config.brightness, views),
+        color=around(1, config.color, views, 3),
+        yaw=float(torch.rand((), generator=source, dtype=torch.float64)) if config.yaw else 0.0,
+    )
+
+
+def jittered_cameras(
+    cameras: Sequence[Camera], draws: Sequence[Jitter]
+) -> tuple[tuple[Camera, ...], tuple[Camera, ...]]:
+    """(believed, true) cameras with batch shape [B]: both have the jittered lens, which a
+    calibrated rig knows; only the true ones have the jittered pose, which it does not."""
+    xi_scale = torch.tensor([jitter.xi_scale for jitter in draws], dtype=torch.float64)
+    f_divisor = torch.tensor([jitter.f_divisor for jitter in draws], dtype=torch.float64)
+    angles = torch.stack([jitter.angles for jitter in draws])  # [B, N, 3]
+    believed, true = [], []
+    for view, camera in enumerate(cameras):
+        batched = _batched(camera, len(draws))
+        lens = batched.lens
+        if isinstance(lens, UCM):
+            lens = replace(lens, xi=lens.xi * xi_scale, f=lens.f / f_divisor)
+            changed = xi_scale != 1
+            lens = replace(lens, xi=torch.where(changed, lens.xi.clamp(*XI_RANGE), lens.xi))
+        yaw, pitch, roll = angles[:, view].unbind(-1)
+        shaken = batched.rotation @ from_yaw_pitch_roll(yaw, pitch, roll)
+        believed.append(replace(batched, lens=lens))
+        true.append(replace(batched, lens=lens, rotation=shaken))
+    return tuple(believed), tuple(true)
+
+
+def jitter_colour(
+    views: Float[Tensor, "B N 3 h w"], draws: Sequence[Jitter]
+) -> Float[Tensor, "B N 3 h w"]:
+    """clip(a·(g∘v) + b) on the [0, 1] values of views in [-1, 1]."""
+    like = {"device": views.device, "dtype": views.dtype}
+    gain = torch.stack([jitter.contrast[:, None] * jitter.color for jitter in draws]).to(**like)
+    offset = torch.stack([jitter.brightness for jitter in draws]).to(**like)
+    values = (views + 1) / 2 * gain[..., None, None] + offset[..., None, None, None]
+    return values.clamp(0, 1) * 2 - 1
+
+
+def _batched(camera: Camera, batch: int) -> Camera:
+    """A camera with batch shape [] repeated to [batch], in float64."""
+    camera = camera.to(dtype=torch.float64)
+    lens = camera.lens
+    if isinstance(lens, UCM):
+        f, xi, cx, cy = (p.expand(batch) for p in (lens.f, lens.xi, lens.cx, lens.cy))
+        lens = replace(lens, f=f, xi=xi, cx=cx, cy=cy)
+    return replace(
+        camera,
+        lens=lens,
+        rotation=camera.rotation.expand(batch, 3, 3),
+        position=camera.position.expand(batch, 3),
+    )

@@ -1,0 +1,148 @@
+"""What the commands do: the verbs, with what people see on the terminal."""
+
+from datetime import datetime
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from spidereye.batches import Renderer
+from spidereye.checkpoint import Weights, read_config
+from spidereye.config import Config, config_to_dict
+from spidereye.config_files import config_from_dict, load_config
+from spidereye.coverage import coverage
+from spidereye.errors import SpiderEyeError
+from spidereye.evaluate import Evaluation, evaluate, load_lpips
+from spidereye.model import SpiderEyeModel
+from spidereye.pictures import write_picture
+from spidereye.render import RenderPlan
+from spidereye.report import contact_sheet, print_table, write_results
+from spidereye.rig import spider4
+from spidereye.setup import (
+    announce_rig,
+    build_accelerator,
+    coverage_warning,
+    make_dataset,
+    say,
+)
+from spidereye.sources import open_source
+from spidereye.stitcher import Stitcher
+from spidereye.train import train
+from spidereye.weights import find_checkpoint, load_weights
+
+
+def run_job(name: str, overrides: list[str], config_dir: str | None, command: str) -> None:
+    """Train or evaluate as a named config with overrides says. command: what was typed."""
+    config = load_config(name, overrides, config_dir)
+    if config.run_name is None:
+        config.run_name = f"{datetime.now():%Y-%m-%d/%H-%M-%S}"
+        command += f" run_name={config.run_name}"
+    if config.task == "eval":
+        run_evaluation(config)
+    else:
+        folder = train(config, command)
+        print(f"done: {folder}")
+
+
+def evaluate_checkpoint(specification: str, overrides: list[str]) -> None:
+    """Evaluate a checkpoint with its own configuration, changed by the overrides."""
+    given = [item.split("=", 1)[1] for item in overrides if item.startswith("runs_dir=")]
+    found = find_checkpoint(specification, given[-1] if given else Config.runs_dir)
+    if not found.is_ours:
+        raise SpiderEyeError(
+            f"{found.path} carries no configuration; evaluate it with one: spidereye train "
+            f"-cn SpiderEye task=eval ssdd.checkpoint={found.path} …"
+        )
+    config = config_from_dict(read_config(found.path), overrides)
+    config.task, config.ssdd.checkpoint = "eval", str(found.path)
+    if not any(item.startswith("run_name=") for item in overrides):
+        config.run_name = f"eval-{datetime.now():%Y-%m-%d/%H-%M-%S}"
+    run_evaluation(config)
+
+
+def run_evaluation(config: Config) -> list[Evaluation]:
+    """Every configured protocol on the validation split: tables, results.json, contact sheets."""
+    if config.ssdd.checkpoint is None:
+        raise SpiderEyeError("task=eval needs weights: set ssdd.checkpoint=…")
+    accelerator = build_accelerator(config)
+    rig = announce_rig(config, accelerator)
+    plan = RenderPlan.for_cameras(rig.cameras, config.panorama_size[0])
+    source = open_source(config.source(), "val")
+    model = SpiderEyeModel(config.model())
+    weights: Weights = "ema" if config.ssdd.weights == "ema" else "raw"
+    origin = load_weights(model, find_checkpoint(config.ssdd.checkpoint, config.runs_dir), weights)
+    say(accelerator, f"evaluating {origin}")
+    model.eval().requires_grad_(False).to(accelerator.device)
+    renderer = Renderer(rig, plan, source.names, accelerator.device)
+    dataset = make_dataset(config, source, plan)
+    lpips = load_lpips(accelerator)
+    results = []
+    for protocol in config.evaluation.protocols:
+        result = evaluate(
+            config, model, f"model ({weights})", dataset, renderer, accelerator,
+            "jitter" if protocol == "jitter" else "clean", lpips,
+        )  # fmt: skip
+        results.append(result)
+        if accelerator.is_main_process:
+            print_table(result, Console())
+            contact_sheet(result, config.run_folder / f"contact_sheet_{protocol}.png")
+    if accelerator.is_main_process:
+        about = {"weights": origin, "config": config_to_dict(config)}
+        write_results(results, config.run_folder / "results.json", about)
+        print(f"results: {config.run_folder}/results.json and contact_sheet_*.png")
+    return results
+
+
+def stitch_files(
+    images: list[Path],
+    output: Path,
+    checkpoint: str | None,
+    method: str,
+    weights: str,
+    steps: int | None,
+    seed: int,
+    width: int | None,
+    lens: tuple[float, int, float],
+    device: str,
+) -> None:
+    """Views to a panorama file. lens: (f_pix, f_pix_size, xi) of the geometric method."""
+    if method not in ("model", "geometric"):
+        raise SpiderEyeError(f"--method must be model or geometric, got {method!r}")
+    if weights not in ("ema", "raw"):
+        raise SpiderEyeError(f"--weights must be ema or raw, got {weights!r}")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise SpiderEyeError(f"--device {device}: PyTorch finds no GPU here; use --device cpu")
+    if method == "model":
+        if checkpoint is None:
+            raise SpiderEyeError(
+                "--method model needs --checkpoint (a folder or run_name[@best]); without one use "
+                "--method geometric"
+            )
+        if width is not None:
+            raise SpiderEyeError("--width goes with --method geometric; a model has its own size")
+        stitcher = Stitcher.load(checkpoint, "ema" if weights == "ema" else "raw", device)
+    else:
+        stitcher = _geometric_stitcher(images, width, lens)
+    console = Console(stderr=True)
+    seen = coverage(stitcher.rig)
+    console.print(seen.line(), highlight=False, soft_wrap=True)
+    warning = coverage_warning(stitcher.config, seen)
+    if warning and method == "model":
+        console.print(warning, highlight=False, markup=False, soft_wrap=True)
+    result = stitcher([str(image) for image in images], steps, seed)
+    write_picture(output, result.picture)
+    height, width = result.picture.shape[:2]
+    print(f"{output}: {width}x{height}, {stitcher.origin}")
+
+
+def _geometric_stitcher(
+    images: list[Path], width: int | None, lens: tuple[float, int, float]
+) -> Stitcher:
+    from spidereye.pictures import probe
+
+    f_pix, f_pix_size, xi = lens
+    side = max(probe(image)[0] for image in images)
+    width = 2 * side if width is None else width
+    if width < 2 or width % 2:
+        raise SpiderEyeError(f"--width must be an even number of pixels, got {width}")
+    return Stitcher.geometric(spider4(f_pix * side / f_pix_size, xi, side), (width, width // 2))

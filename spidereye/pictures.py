@@ -1,0 +1,268 @@
+"""Picture files and the one place where pixels change type.
+
+Layer: data. Inside SpiderEye pictures are float in [-1, 1]; at the file edge they are uint8 in
+[0, 255]. This module alone converts between the two (design.md §1), reads and writes files, and
+resizes by area averaging. What a file's first and last bytes say is in picture_headers.py.
+
+Colours are taken as the file stores them: colour profiles are ignored, alpha is dropped. An EXIF
+orientation is applied, so that a picture is the way up that viewers show it.
+"""
+
+import os
+import secrets
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from PIL import ExifTags, Image, ImageOps
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+from torch import Tensor
+
+from spidereye.errors import SpiderEyeError
+from spidereye.picture_headers import kind_of, missing_end, radiance_size
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".hdr", ".exr")
+
+# The decoder is chosen by the file's first bytes. Opening the classes directly, not through
+# Image.open, leaves out Pillow's limit of 179 megapixels, which a 20k panorama exceeds; ours is:
+_DECODERS = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "TIFF": TiffImageFile,
+    "WebP": WebPImageFile,
+}
+_MAX_PIXELS = 2**29  # 32768 x 16384: 1.6 GB as 8-bit RGB (a TIFF still meets Pillow's limit)
+
+# What Pillow and OpenCV were seen to raise on damaged bytes, besides OSError.
+_DAMAGE = (
+    *(ValueError, TypeError, SyntaxError, EOFError, LookupError, ArithmeticError, struct.error),
+    *(cv2.error, Image.DecompressionBombError),
+)
+
+_WRITERS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"} | dict.fromkeys(
+    (".tif", ".tiff"), "TIFF"
+)
+
+
+class PictureError(SpiderEyeError):
+    """A file that cannot be read or written as a picture: its path and the reason."""
+
+
+def to_uint8(x: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
+    """Pixels in [-1, 1], any float type, as rounded 8-bit values; what lies outside is clamped."""
+    wide = x if x.dtype == torch.float64 else x.float()  # bf16 has too few digits for 256 steps
+    return (wide * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def to_float(x: UInt8[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
+    """8-bit pixels as float32 in [-1, 1]: v / 127.5 - 1."""
+    return x.float() / 127.5 - 1.0
+
+
+def probe(path: str | Path) -> tuple[int, int]:
+    """(width, height) in pixels from the header, without decoding.
+
+    Also looks whether the file's end is there: JPEG and PNG end markers, the lengths that WebP and
+    TIFF announce, the shortest possible hdr. Raises PictureError for a file that is not a picture
+    of a supported format or is cut off.
+    """
+    path = Path(path)
+    with _explained(path):
+        kind = _checked_kind(path)
+        if kind in _DECODERS:
+            with _open(path, kind) as image:
+                return _upright_size(image)
+        with path.open("rb") as file:
+            return radiance_size(file, kind)
+
+
+def read_picture(path: str | Path, min_width: int = 0) -> UInt8[np.ndarray, "H W 3"]:
+    """The picture as 8-bit RGB.
+
+    min_width: pixels. A JPEG wider than twice that is decoded at 1/2, 1/4 or 1/8 of its size, which
+    is much faster, and never comes out narrower than min_width. 0 decodes at full size.
+
+    Grey becomes RGB, alpha is dropped, CMYK is converted, 16-bit samples are scaled to 8 bits;
+    hdr and exr are tone mapped (`tone_map`). Raises PictureError with the path and the reason.
+    """
+    path = Path(path)
+    with _explained(path):
+        kind = _checked_kind(path)
+        if kind not in _DECODERS:
+            return tone_map(_read_radiance(path, kind))
+        if kind == "PNG":
+            # Decoding alone returns black where the data is damaged; this compares checksums.
+            with _open(path, kind) as image:
+                image.verify()
+        with _open(path, kind) as image:
+            orientation = _orientation(image)
+            if min_width > 0:
+                sideways = orientation in _SIDEWAYS
+                image.draft(None, (1, min_width) if sideways else (min_width, 1))
+            upright = _to_rgb(image)
+            if orientation != 1 and kind != "TIFF":  # Pillow turns TIFFs itself, on loading
+                ImageOps.exif_transpose(upright, in_place=True)
+            return np.array(upright)
+
+
+def tone_map(radiance: Float32[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+    """Linear RGB radiance, any scale, as 8-bit sRGB.
+
+    Exposed so that the geometric mean of the luminance becomes 0.18, compressed by x / (1 + x)
+    (Reinhard et al. 2002, Eqs. 1-3, per channel), then the sRGB transfer curve. In the mean no
+    pixel counts as darker than 1/1000 of the average: a black patch at the nadir changes little.
+    NaN and negative samples are black, infinite ones white.
+    """
+    linear = np.nan_to_num(radiance, nan=0.0, posinf=1e9, neginf=0.0).clip(0.0, 1e9)
+    luminance = linear @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+    floor = max(1e-3 * float(luminance.mean(dtype=np.float64)), 1e-12)
+    key = float(np.exp(np.log(luminance.clip(floor)).mean(dtype=np.float64)))
+    linear *= 0.18 / key
+    linear /= 1.0 + linear
+    curve = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.rint(curve * 255.0).astype(np.uint8)
+
+
+def write_picture(path: str | Path, picture: UInt8[np.ndarray, "H W 3"], quality: int = 95) -> None:
+    """Write 8-bit RGB as jpg, png, webp or tif, by the suffix; quality (1-100) for jpg and webp.
+
+    The file appears whole or not at all: it is written beside its place, synced, and renamed, so a
+    full disk or a crash leaves an earlier file as it was. Missing folders are made. Raises
+    PictureError.
+    """
+    path = Path(path)
+    writer = _WRITERS.get(path.suffix.lower())
+    if writer is None:
+        raise PictureError(
+            f"{path}: cannot write pictures with suffix {path.suffix!r}; "
+            f"use one of {', '.join(_WRITERS)}"
+        )
+    options = {
+        "JPEG": {"quality": quality, "subsampling": 0},  # 4:4:4: halved colour bleeds at edges
+        "WEBP": {"quality": quality},
+    }.get(writer, {})
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with _explained(path, "cannot be written"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as file:
+                Image.fromarray(picture).save(file, format=writer, **options)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def resize_area(
+    picture: UInt8[np.ndarray, "H W C"] | Float32[np.ndarray, "H W C"], width: int, height: int
+) -> UInt8[np.ndarray, "{height} {width} C"] | Float32[np.ndarray, "{height} {width} C"]:
+    """The picture at width x height pixels, in its own type and range.
+
+    Shrinking averages exactly the area that each new pixel covers; enlarging is bilinear. 8-bit
+    pictures are averaged in float and rounded once, at the end.
+    """
+    result = picture.astype(np.float32)
+    # One axis may shrink while the other grows, and OpenCV averages only where both shrink.
+    shrunk = (min(width, picture.shape[1]), min(height, picture.shape[0]))
+    for size, method in ((shrunk, cv2.INTER_AREA), ((width, height), cv2.INTER_LINEAR)):
+        if (result.shape[1], result.shape[0]) != size:
+            result = cv2.resize(result, size, interpolation=method)
+    result = result.reshape(height, width, picture.shape[2])  # OpenCV drops a single channel
+    return np.rint(result).astype(np.uint8) if picture.dtype == np.uint8 else result
+
+
+_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+
+
+def _orientation(image: ImageFile) -> int:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (SyntaxError, ValueError, OSError):  # broken metadata does not spoil the pixels
+        return 1
+
+
+def _upright_size(image: ImageFile) -> tuple[int, int]:
+    width, height = image.size
+    # A TIFF's size is already the upright one: Pillow turns it itself.
+    if not isinstance(image, TiffImageFile) and _orientation(image) in _SIDEWAYS:
+        return height, width
+    return width, height
+
+
+def _checked_kind(path: Path) -> str:
+    """The format by the file's first bytes, once its end was seen to be there too."""
+    with path.open("rb") as file:
+        kind = kind_of(file)
+        if kind is None and path.stat().st_size == 0:
+            raise PictureError(f"{path}: the file is empty; copy it again")
+        if kind is None:
+            supported = ", ".join(suffix[1:] for suffix in PICTURE_SUFFIXES)
+            raise PictureError(f"{path}: not a picture; supported are {supported}")
+        missing = missing_end(file, kind)
+    if missing:
+        raise PictureError(f"{path}: truncated {kind}: {missing}; copy the file again")
+    if kind == "EXR":
+        # OpenCV asks for this before its first use of the EXR decoder.
+        os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")
+        if not cv2.haveImageReader(str(path)):
+            raise PictureError(
+                f"{path}: this OpenCV ({cv2.__version__}) was built without OpenEXR; convert the "
+                "file to hdr, tif or png, or install an OpenCV that has it"
+            )
+    return kind
+
+
+def _open(path: Path, kind: str) -> ImageFile:
+    image = _DECODERS[kind](str(path))
+    width, height = image.size
+    if width * height > _MAX_PIXELS:
+        image.close()
+        raise PictureError(
+            f"{path}: {width}x{height} pixels are more than the {_MAX_PIXELS} that are read; "
+            "shrink the picture"
+        )
+    return image
+
+
+def _to_rgb(image: ImageFile) -> Image.Image:
+    image.load()  # raises where the data ends early: Pillow's grey filling is off by default
+    if image.mode in ("I", "F"):
+        raise PictureError(
+            f"{image.filename}: 32-bit samples have no known range; save it with 8 or 16 bits"
+        )
+    if image.mode.startswith("I;16"):
+        # Pillow clips 16-bit grey to 255 where we scale it.
+        grey = np.rint(np.asarray(image).astype(np.float32) / 257.0).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
+    return image.convert("RGB")
+
+
+def _read_radiance(path: Path, kind: str) -> Float32[np.ndarray, "H W 3"]:
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if picture is None:
+        raise PictureError(f"{path}: OpenCV cannot decode this {kind}: damaged or truncated")
+    return np.ascontiguousarray(picture[..., ::-1], dtype=np.float32)
+
+
+@contextmanager
+def _explained(path: Path, trouble: str = "damaged or unsupported") -> Iterator[None]:
+    """Turns what readers and writers raise into a PictureError that names the file."""
+    try:
+        yield
+    except SpiderEyeError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        raise PictureError(f"{path}: {reason}") from error
+    except _DAMAGE as error:
+        raise PictureError(f"{path}: {trouble}: {error}") from error

@@ -1,0 +1,85 @@
+"""What a run leaves behind while it works: metrics.jsonl and the trackers.
+
+Every line of metrics.jsonl has a step. On resuming, lines after the checkpoint's step are cut off
+and will be written again, so the file has neither holes nor double entries.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from spidereye.errors import SpiderEyeError
+
+
+class RunLog:
+    """Appends to metrics.jsonl and to the configured trackers, on the main process only."""
+
+    def __init__(self, folder: Path, accelerator: Accelerator):
+        self.path = folder / "metrics.jsonl"
+        self.accelerator = accelerator
+
+    def start(self, step: int, config: dict[str, Any]) -> None:
+        """Cut the file back to `step` and open the trackers."""
+        if self.accelerator.is_main_process:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            truncate(self.path, step)
+        names = [getattr(tracker, "name", str(tracker)) for tracker in self.accelerator.log_with]
+        options = {"tensorboard": {"purge_step": step + 1}} if "tensorboard" in names else {}
+        try:
+            self.accelerator.init_trackers("tensorboard", flat(config), options)
+        except ImportError as error:
+            raise SpiderEyeError(
+                f"training.trackers={names}: {error}; pip install 'spidereye[wandb]' or "
+                "'spidereye[trackio]', or set training.trackers=[tensorboard]"
+            ) from error
+
+    def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
+        """One line; numbers also go to the trackers as kind/name."""
+        if not self.accelerator.is_main_process:
+            return
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        numbers = {
+            f"{kind}/{name}": value
+            for name, value in values.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        self.accelerator.log(numbers, step=step)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The entries of a metrics.jsonl, oldest first, without a last line that a crash cut short."""
+    entries = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                entries.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    return entries
+
+
+def truncate(path: Path, step: int) -> None:
+    """Keep the entries up to `step`, atomically."""
+    if not path.exists():
+        return
+    kept = [json.dumps(entry) + "\n" for entry in read_log(path) if entry["step"] <= step]
+    temporary = path.with_suffix(".new")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.replace(path)
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested containers as {"a.b": "value"}, which every tracker can show."""
+    items: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            items |= flat(value, f"{prefix}{key}.")
+        else:
+            items[f"{prefix}{key}"] = str(value)
+    return items

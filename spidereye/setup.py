@@ -1,0 +1,153 @@
+"""What training and evaluation need before they start, each part with its errors."""
+
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+
+from spidereye.batches import PanoramaDataset, Renderer
+from spidereye.config import Config
+from spidereye.coverage import Coverage, coverage
+from spidereye.errors import SpiderEyeError
+from spidereye.losses import RepaTerm, TrainingLoss
+from spidereye.model import SpiderEyeModel
+from spidereye.perceptual import LPIPS
+from spidereye.render import RenderPlan
+from spidereye.repa import DINOv2, RepaHead
+from spidereye.rig import Rig
+from spidereye.sources import Source, open_source
+from spidereye.weights import find_checkpoint, load_weights
+
+ENOUGH_COVERAGE = 0.9
+
+
+@dataclass(frozen=True)
+class Renderers:
+    """train: with the configured jitter.   clean: the rig as it is."""
+
+    train: Renderer
+    clean: Renderer
+
+
+def build_accelerator(config: Config) -> Accelerator:
+    """The accelerator of this process. Raises SpiderEyeError where the batch does not divide."""
+    trackers = list(config.training.trackers) if config.task == "train" else []
+    accelerator = Accelerator(
+        mixed_precision=config.training.mixed_precision,
+        gradient_accumulation_steps=config.training.grad_accumulate,
+        log_with=trackers,
+        project_dir=str(config.run_folder),
+    )
+    if config.dataset.batch_size % accelerator.num_processes:
+        raise SpiderEyeError(
+            f"dataset.batch_size={config.dataset.batch_size} counts over all processes and is not "
+            f"divisible by their number, {accelerator.num_processes}"
+        )
+    if config.training.deterministic:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    return accelerator
+
+
+def say(accelerator: Accelerator, text: str | None) -> None:
+    """Print a line on stderr, once for all processes; None: nothing."""
+    if text and accelerator.is_main_process:
+        Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def announce_rig(config: Config, accelerator: Accelerator) -> Rig:
+    """The configured rig, after printing what it sees."""
+    rig = config.rig()
+    seen = coverage(rig)
+    say(accelerator, seen.line())
+    say(accelerator, coverage_warning(config, seen))
+    return rig
+
+
+def coverage_warning(config: Config, seen: Coverage) -> str | None:
+    """The numbers and the fix where the rig sees too little, else None."""
+    if seen.seen >= ENOUGH_COVERAGE:
+        return None
+    data = config.dataset
+    right = data.f_pix * data.im_size / 560
+    return (
+        f"WARNING: the views see only {seen.seen:.1%} of the sphere; the rest of the panorama can "
+        f"only be guessed. dataset.f_pix={data.f_pix:g} at {data.f_pix_size or data.im_size}-pixel "
+        f"views is too long a lens; 220 fits 560-pixel views: set dataset.f_pix_size=560 (f = "
+        f"{right:.2f} at {data.im_size} pixels), or use -cn=SpiderEye360"
+    )
+
+
+def make_dataset(config: Config, source: Source, plan: RenderPlan) -> PanoramaDataset:
+    """A source's panoramas at the sizes that the configuration needs."""
+    return PanoramaDataset(source, config.panorama_size, plan.panorama_width, config.dataset.cache)
+
+
+def datasets(
+    config: Config, accelerator: Accelerator
+) -> tuple[PanoramaDataset, PanoramaDataset, Renderers]:
+    """Training data, validation data and their renderers, after announcing the rig."""
+    rig = announce_rig(config, accelerator)
+    plan = RenderPlan.for_cameras(rig.cameras, config.panorama_size[0])
+    sources = {
+        "train": open_source(config.source(), "train"),
+        "val": open_source(config.source(), "val"),
+    }
+    for split, source in sources.items():
+        say(accelerator, f"{split}: {len(source)} panoramas")
+    renderers = Renderers(
+        Renderer(
+            rig, plan, sources["train"].names, accelerator.device, config.jitter(), config.seed
+        ),
+        Renderer(rig, plan, sources["val"].names, accelerator.device),
+    )
+    train, val = (make_dataset(config, source, plan) for source in sources.values())
+    return train, val, renderers
+
+
+def build_loss(config: Config, model: SpiderEyeModel) -> TrainingLoss:
+    """The objective with the networks that its terms need; missing weights are an error."""
+    lpips = LPIPS.load("vgg") if config.aux_losses.lpips else None
+    repa = None
+    if config.aux_losses.repa is not None:
+        teacher = DINOv2.load(config.aux_losses.repa.teacher)
+        head = RepaHead(
+            config.model().decoder.widths[-1], teacher.width, config.aux_losses.repa.n_layers
+        )
+        repa = RepaTerm(teacher, head)
+    return TrainingLoss(model, config.losses, lpips, repa)
+
+
+def start_weights(config: Config, model: SpiderEyeModel, accelerator: Accelerator) -> None:
+    """Fill a fresh model from ssdd.checkpoint and ssdd.encoder_checkpoint, saying what was loaded.
+
+    Raises SpiderEyeError for an encoder that would stay frozen and untrained.
+    """
+    ssdd = config.ssdd
+    weights = "ema" if ssdd.weights == "ema" else "raw"
+    if ssdd.checkpoint is not None:
+        found = find_checkpoint(ssdd.checkpoint, config.runs_dir)
+        say(accelerator, f"starting from {load_weights(model, found, weights)}")
+    if ssdd.encoder_checkpoint is not None:
+        found = find_checkpoint(ssdd.encoder_checkpoint, config.runs_dir)
+        say(accelerator, f"starting from {load_weights(model, found, weights, only='encoder')}")
+    refuse_untrained_encoder(config)
+
+
+def refuse_untrained_encoder(config: Config) -> None:
+    """A frozen encoder needs weights from somewhere."""
+    ssdd = config.ssdd
+    if not ssdd.encoder_train and ssdd.checkpoint is None and ssdd.encoder_checkpoint is None:
+        raise SpiderEyeError(
+            "ssdd.encoder_train=false would freeze an encoder that was never trained: set "
+            "ssdd.encoder_train=true, or give weights with ssdd.encoder_checkpoint=… or "
+            "ssdd.checkpoint=…"
+        )
+
+
+def compile_networks(config: Config, model: SpiderEyeModel) -> None:
+    """Compile encoder, fusion and decoder in place where the configuration asks for it."""
+    wanted = config.ssdd.compile
+    if wanted is True or (wanted == "auto" and torch.cuda.is_available()):
+        for network in (model.encoder, model.fusion, model.decoder):
+            network.compile()

@@ -1,0 +1,65 @@
+"""The built-in procedural scenes as a source: panoramas that need no download."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
+
+from spidereye.errors import SpiderEyeError
+from spidereye.scenes import Scene
+
+_SPLIT_NUMBER = {"train": 0, "val": 1}
+_USUAL_WIDTH = 512  # pixels; scenes have no size of their own, this is for callers without one
+
+
+class SceneSource:
+    """`count` scenes drawn from (seed, split, index): no two splits, no two indices share one.
+
+    A rendered panorama is kept in memory for the next epoch; those used longest ago are dropped
+    once all of them take more than cache_bytes (each process has a cache of its own).
+    """
+
+    def __init__(
+        self,
+        split: Literal["train", "val"],
+        count: int,
+        seed: int = 0,
+        cache_bytes: int = 2**28,
+    ) -> None:
+        if count < 1 or seed < 0:
+            raise SpiderEyeError(
+                f"procedural scenes need a positive number of scenes and a seed of 0 or more, got "
+                f"{count} and {seed}; set dataset.scene_count_{split} and dataset.seed"
+            )
+        self._key = (seed, _SPLIT_NUMBER[split])
+        self._cache_bytes = cache_bytes
+        self._cache: OrderedDict[tuple[int, int], UInt8[np.ndarray, "H W 3"]] = OrderedDict()
+        self.names: Sequence[str] = [f"scene-{split}-{index:05d}" for index in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def scene(self, index: int) -> Scene:
+        """Scene `index` (0 … len-1), for rendering from other places than its centre."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"scene {index} of {len(self)}")
+        return Scene.random((*self._key, index))
+
+    def panorama(self, index: int, min_width: int = 0) -> UInt8[np.ndarray, "H W 3"]:
+        """Panorama `index` as 8-bit RGB, min_width pixels wide (rounded up to even; 0 gives 512).
+
+        The array is the caller's own, not the cache's.
+        """
+        width = min_width + min_width % 2 or _USUAL_WIDTH
+        key = (index, width)
+        if key not in self._cache:
+            self._cache[key] = self.scene(index).panorama(width)
+            while (
+                len(self._cache) > 1
+                and sum(kept.nbytes for kept in self._cache.values()) > self._cache_bytes
+            ):
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(key)
+        return self._cache[key].copy()

@@ -1,0 +1,289 @@
+"""Training: the loop, top to bottom.
+
+Every random number of a step comes from (seed, epoch, sample index), so the whole state of a run
+is its weights, its optimizer and a few counters: a resumed run equals an uninterrupted one.
+"""
+
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from spidereye.batches import Batch, GlobalBatches, loader
+from spidereye.checkpoint import (
+    Checkpoint,
+    is_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+from spidereye.config import Config, config_to_dict
+from spidereye.ema import EMA
+from spidereye.errors import SpiderEyeError
+from spidereye.evaluate import Evaluation, evaluate, load_lpips, worker_count
+from spidereye.interrupt import Interrupt, stop_after_step
+from spidereye.losses import TrainingLoss, training_draws
+from spidereye.metrics import METRICS
+from spidereye.model import SpiderEyeModel
+from spidereye.optimizer import (
+    build_optimizer,
+    pack_optimizer,
+    raw_weights,
+    set_learning_rate,
+    unpack_optimizer,
+)
+from spidereye.progress import progress
+from spidereye.report import contact_sheet, result_line
+from spidereye.run_log import RunLog
+from spidereye.setup import (
+    build_accelerator,
+    build_loss,
+    compile_networks,
+    datasets,
+    say,
+    start_weights,
+)
+from spidereye.weights import fill
+
+
+@dataclass
+class TrainingState:
+    """Where a run is. step: optimizer steps done.   epoch, batch: where the data goes on.
+    sums, count: the loss terms since the last log line.   best: {"metric", "value", "step"}."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    count: int = 0
+    best: dict[str, Any] = field(default_factory=dict)
+
+
+def train(config: Config, resume_command: str = "") -> Path:
+    """Train as configured; returns the run folder.
+
+    An existing runs/jobs/<run_name>/last is resumed. Raises SpiderEyeError for what the user can
+    mend, and for a loss that is not finite (the last good checkpoint stays).
+    """
+    accelerator = build_accelerator(config)
+    folder = config.run_folder
+    train_data, val_data, render = datasets(config, accelerator)
+    torch.manual_seed(config.seed)
+    model = SpiderEyeModel(config.model())
+    loss = build_loss(config, model)
+    state = TrainingState()
+    last = folder / "last"
+    resumed = load_checkpoint(last) if is_checkpoint(last) else None
+    if resumed is None:
+        start_weights(config, model, accelerator)
+    model.encoder.requires_grad_(config.ssdd.encoder_train)
+    ema = EMA(model.to(accelerator.device), config.ssdd.ema)
+    optimizer = build_optimizer(loss, config.training)
+    if resumed is not None:
+        state = _restore(resumed, config, loss, ema, optimizer, last)
+        say(accelerator, f"resuming {folder} at step {state.step}, epoch {state.epoch}")
+    compile_networks(config, model)
+    module, wrapped = accelerator.prepare(loss, optimizer)
+    log = RunLog(folder, accelerator)
+    log.start(state.step, config_to_dict(config))
+
+    processes = accelerator.num_processes
+    batches = GlobalBatches(
+        len(train_data),
+        config.dataset.batch_size,
+        config.seed,
+        accelerator.process_index,
+        processes,
+    )
+    accumulate = config.training.grad_accumulate
+    epoch_batches = batches.batches_per_epoch // accumulate * accumulate
+    if epoch_batches == 0:
+        raise SpiderEyeError(
+            f"{len(train_data)} training panoramas do not fill one step of dataset.batch_size="
+            f"{config.dataset.batch_size} x training.grad_accumulate={accumulate}; lower them"
+        )
+    total = config.training.epochs * (epoch_batches // accumulate)
+    total = min(total, config.training.max_steps or total)
+    workers, note = worker_count(config)
+    say(accelerator, note)
+    if state.step >= total:
+        say(accelerator, f"{folder} is already finished at step {state.step} of {total}")
+        return folder
+    say(accelerator, f"{total} steps; Ctrl-C saves and stops; to resume: {resume_command}")
+    samples = loader(train_data, batches, workers)
+    quality = load_lpips(accelerator)
+    optimizer.zero_grad()
+    with (
+        progress("training", total, state.step, not accelerator.is_main_process) as meter,
+        stop_after_step() as interrupt,
+    ):
+        clock = time.monotonic()
+        while state.step < total:
+            batches.epoch, batches.start = state.epoch, state.batch
+            for raw in samples:
+                batch = render.train(raw, state.epoch)
+                with accelerator.accumulate(module):
+                    draws = training_draws(model, *batch, config.seed, state.epoch, batch.indices)
+                    terms = module(batch.views, batch.panorama, draws)
+                    _check_finite(terms, state, batch, last)
+                    accelerator.backward(terms["total"])
+                    if accelerator.sync_gradients:
+                        accelerator.clip_grad_norm_(module.parameters(), config.training.grad_clip)
+                        rate = set_learning_rate(optimizer, config.training, state.step)
+                    wrapped.step()
+                    wrapped.zero_grad()
+                _add(state, terms)
+                state.batch += 1
+                if not accelerator.sync_gradients:
+                    continue
+                ema.update(model)
+                state.step += 1
+                epoch_ended = state.batch == epoch_batches
+                if epoch_ended:
+                    state.epoch, state.batch = state.epoch + 1, 0
+
+                speed = config.dataset.batch_size * accumulate / (time.monotonic() - clock)
+                clock = time.monotonic()
+                total_loss = terms["total"].item()
+                meter.advance(say=f"loss {total_loss:.4f}, {speed:.1f} samples/s")
+                finished = state.step == total
+                if state.step % config.training.log_freq == 0 or finished:
+                    log.write("train", state.step, _logged(state, accelerator, rate, speed))
+                if finished or _evaluation_due(config, state, epoch_ended):
+                    result = evaluate(
+                        config, ema.model, "model (ema)", val_data, render.clean, accelerator,
+                        lpips=quality,
+                    )  # fmt: skip
+                    better = _note_result(config, state, result, log, accelerator)
+                    if accelerator.is_main_process:
+                        contact_sheet(result, folder / "samples" / f"step_{state.step:08d}.png")
+                        kept = _snapshot(config, loss, ema, optimizer, state)
+                        for name in ["best", "last"] if better else ["last"]:
+                            save_checkpoint(folder / name, kept)
+                elif _save_due(config, state) or interrupt.requested:
+                    if accelerator.is_main_process:
+                        save_checkpoint(last, _snapshot(config, loss, ema, optimizer, state))
+                accelerator.wait_for_everyone()
+                if interrupt.requested and not finished:
+                    raise Interrupt(f"stopped at step {state.step}, saved in {last}")
+                if finished or epoch_ended:
+                    break
+    accelerator.end_training()
+    return folder
+
+
+def _evaluation_due(config: Config, state: TrainingState, epoch_ended: bool) -> bool:
+    if config.training.eval_steps is not None:
+        return state.step % config.training.eval_steps == 0
+    return epoch_ended and state.epoch % config.training.eval_freq == 0
+
+
+def _save_due(config: Config, state: TrainingState) -> bool:
+    frequency = config.training.save_freq
+    return frequency is not None and state.step % frequency == 0
+
+
+def _check_finite(terms: dict[str, Tensor], state: TrainingState, batch: Batch, last: Path) -> None:
+    if math.isfinite(terms["total"].item()):
+        return
+    values = ", ".join(f"{name}={value.item():g}" for name, value in terms.items())
+    kept = f"the last good checkpoint is {last}" if is_checkpoint(last) else "none was saved yet"
+    raise SpiderEyeError(
+        f"the loss is not finite at step {state.step + 1}: {values}; batch: "
+        f"{', '.join(batch.names)}; {kept}; look at these files, or lower training.lr"
+    )
+
+
+def _add(state: TrainingState, terms: dict[str, Tensor]) -> None:
+    for name, value in terms.items():
+        state.sums[name] = state.sums.get(name, 0.0) + value.item()
+    state.count += 1
+
+
+def _logged(
+    state: TrainingState, accelerator: Accelerator, rate: float, speed: float
+) -> dict[str, Any]:
+    """The mean terms since the last line, over all processes; starts the next window."""
+    names = sorted(state.sums)
+    means = torch.tensor([state.sums[name] / state.count for name in names], dtype=torch.float64)
+    means = accelerator.reduce(means.to(accelerator.device), "mean").tolist()
+    state.sums, state.count = {}, 0
+    return {
+        "epoch": state.epoch,
+        **dict(zip(names, means, strict=True)),
+        "lr": rate,
+        "samples_per_second": speed,
+    }
+
+
+def _note_result(
+    config: Config,
+    state: TrainingState,
+    result: Evaluation,
+    log: RunLog,
+    accelerator: Accelerator,
+) -> bool:
+    """Log every row and say the model's; True where it is the best so far."""
+    for method, values in result.table.items():
+        log.write("eval", state.step, {"protocol": result.protocol, "method": method, **values})
+    model_row = next(iter(result.table.values()))
+    metric = config.training.save_on_best
+    note = ""
+    if model_row[metric] is None:
+        note = f" ({metric} cannot be computed here, so PSNR decides which checkpoint is best)"
+        metric = "PSNR"
+    value = model_row[metric]
+    sign = 1 if METRICS[metric].higher_is_better else -1
+    best = state.best.get("value") if state.best.get("metric") == metric else None
+    better = value is not None and (best is None or sign * value > sign * best)
+    if better:
+        state.best = {"metric": metric, "value": value, "step": state.step}
+    say(accelerator, f"step {state.step}: {result_line(result)}{note}")
+    return better
+
+
+def _snapshot(
+    config: Config,
+    loss: TrainingLoss,
+    ema: EMA,
+    optimizer: torch.optim.Optimizer,
+    state: TrainingState,
+) -> Checkpoint:
+    tensors, description = pack_optimizer(optimizer)
+    raw = raw_weights(loss.model, optimizer)
+    # Under a schedule-free optimizer the weights in training are not the raw ones that are kept.
+    tensors |= {
+        f"model.{name}": value
+        for name, value in loss.model.state_dict().items()
+        if value is not raw[name] and not torch.equal(value, raw[name])
+    }
+    if loss.repa is not None:
+        tensors |= {f"repa.{name}": value for name, value in loss.repa.head.state_dict().items()}
+    training = {**asdict(state), "ema_updates": ema.updates, "optimizer": description}
+    return Checkpoint(raw, dict(ema.model.state_dict()), config_to_dict(config), training, tensors)
+
+
+def _restore(
+    checkpoint: Checkpoint,
+    config: Config,
+    loss: TrainingLoss,
+    ema: EMA,
+    optimizer: torch.optim.Optimizer,
+    folder: Path,
+) -> TrainingState:
+    def part(prefix: str) -> dict[str, Tensor]:
+        tensors = checkpoint.training_tensors.items()
+        return {n.removeprefix(prefix): t for n, t in tensors if n.startswith(prefix)}
+
+    training = dict(checkpoint.training)
+    fill(loss.model, checkpoint.raw | part("model."), str(folder))
+    fill(ema.model, checkpoint.ema, str(folder))
+    if loss.repa is not None:
+        fill(loss.repa.head, part("repa."), str(folder))
+    ema.updates = training.pop("ema_updates")
+    unpack_optimizer(optimizer, checkpoint.training_tensors, training.pop("optimizer"))
+    return TrainingState(**training)

@@ -1,0 +1,161 @@
+"""Finding weights and filling networks with them, strictly.
+
+A specification is a path, `run_name`, `run_name@best`, `run_name@last`, or a Hugging Face id. What
+it leads to is one of our checkpoint folders, or a flat safetensors file of the published family or
+of its multi-view fork.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from spidereye.checkpoint import Weights, is_checkpoint, read_weights
+from spidereye.errors import SpiderEyeError
+from spidereye.model import SpiderEyeModel
+from spidereye.published import from_published, is_published
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a specification leads. note: what a reader should know, e.g. a licence."""
+
+    path: Path
+    note: str = ""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is one of our checkpoint folders, which carry their configuration."""
+        return is_checkpoint(self.path)
+
+
+def find_checkpoint(specification: str, runs_dir: str = "runs") -> Found:
+    """The folder or file that a specification means. Raises SpiderEyeError with what was tried."""
+    path = Path(specification)
+    if path.exists() or is_checkpoint(path):
+        for inner in ("best", "last"):  # a run folder stands for its best checkpoint
+            if not is_checkpoint(path) and is_checkpoint(path / inner):
+                return Found(path / inner)
+        if path.is_dir() and not is_checkpoint(path):
+            return Found(_weight_file(path))
+        return Found(path)
+    run_name, _, which = specification.partition("@")
+    run = Path(runs_dir) / "jobs" / run_name
+    if which not in ("", "best", "last"):
+        raise SpiderEyeError(f"{specification!r}: after @ comes best or last, got {which!r}")
+    for inner in [which] if which else ["best", "last"]:
+        if is_checkpoint(run / inner):
+            return Found(run / inner)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", specification):
+        return _from_hub(specification)
+    raise SpiderEyeError(
+        f"no checkpoint {specification!r}: there is no such path, no run {run} with a checkpoint, "
+        "and it does not read like a Hugging Face id (owner/name)"
+    )
+
+
+def load_weights(
+    model: SpiderEyeModel, found: Found, weights: Weights = "ema", only: str | None = None
+) -> str:
+    """Fill a model from a checkpoint, strictly; returns what was loaded, in words.
+
+    only: the name of one network ("encoder") to fill; None: all.
+    A published file must fill encoder and decoder exactly; the fusion then starts fresh, which the
+    returned text says. Anything missing, unexpected or misshapen raises SpiderEyeError naming it.
+    """
+    if found.is_ours:
+        state, text = read_weights(found.path, weights), f"{weights} weights of {found.path}"
+    else:
+        state = _read_safetensors(found.path)
+        text = f"weights of {found.path}"
+        if is_published(state):
+            state = from_published(state, weights)
+            text = f"published {text}"
+    target: nn.Module = model
+    if only is not None:
+        state = {
+            name.removeprefix(f"{only}."): tensor
+            for name, tensor in state.items()
+            if name.startswith(f"{only}.")
+        }
+        target = getattr(model, only)
+        text = f"{only} from {text}"
+    elif not any(name.startswith("fusion.") for name in state):
+        state |= {f"fusion.{name}": value for name, value in model.fusion.state_dict().items()}
+        text += " (they have no fusion, which starts fresh)"
+    fill(target, state, str(found.path))
+    return text + (f"; {found.note}" if found.note else "")
+
+
+def fill(target: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """load_state_dict with an error that a reader can use."""
+    expected = {name: tuple(value.shape) for name, value in target.state_dict().items()}
+    problems = [
+        f"{name} is missing"
+        for name in expected
+        if name not in state
+    ] + [
+        f"{name} is unexpected"
+        for name in state
+        if name not in expected
+    ] + [
+        f"{name} has shape {list(state[name].shape)}, expected {list(shape)}"
+        for name, shape in expected.items()
+        if name in state and tuple(state[name].shape) != shape
+    ]  # fmt: skip
+    if problems:
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise SpiderEyeError(
+            f"{source} does not fit these networks: {'; '.join(problems[:3])}{more}; "
+            "set ssdd.encoder, ssdd.encoder_width, ssdd.decoder and ssdd.fusion_type as it was made"
+        )
+    target.load_state_dict(dict(state), strict=True)
+
+
+def _weight_file(folder: Path) -> Path:
+    files = sorted(folder.glob("*.safetensors"))
+    preferred = folder / "model.safetensors"
+    if preferred in files:
+        return preferred
+    if len(files) == 1:
+        return files[0]
+    raise SpiderEyeError(
+        f"{folder} holds {len(files)} .safetensors files and no checkpoint of ours; "
+        "name the file itself"
+    )
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    if path.suffix != ".safetensors":
+        raise SpiderEyeError(
+            f"{path}: weights are read from .safetensors files or checkpoint folders only"
+        )
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise SpiderEyeError(f"{path} is damaged or no safetensors file: {error}") from error
+
+
+def _from_hub(identifier: str) -> Found:
+    from huggingface_hub import model_info, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    patterns = ["*.safetensors", "*.yaml", "*.json", "README.md"]
+    try:
+        folder = Path(snapshot_download(identifier, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise SpiderEyeError(
+            f"no checkpoint {identifier!r}: neither a path nor a run of ours, and the Hugging Face "
+            f"hub gave none ({type(error).__name__}); download it elsewhere and give its path"
+        ) from error
+    try:
+        card = model_info(identifier).card_data
+        licence = (card.get("license") if card else None) or "not stated"
+    except (HfHubHTTPError, OSError):
+        licence = "unknown (the hub could not be asked)"
+    path = folder if is_checkpoint(folder) else _weight_file(folder)
+    return Found(path, note=f"licence of {identifier}: {licence}")
