@@ -213,10 +213,11 @@ class FIDInception(nn.Module):
         """
         with torch.device("meta"):  # no memory, and no draw from the global generator
             inception = cls()
-        counters = [k for k in inception.state_dict() if k.endswith("num_batches_tracked")]
         # Batch norms count training batches, which means nothing here: some editions of the file
         # have the counters, some do not.
-        state = dict.fromkeys(counters, torch.tensor(0)) | load_state("inception")
+        names = inception.state_dict()
+        counters = {k: torch.tensor(0) for k in names if k.endswith("num_batches_tracked")}
+        state = counters | load_state("inception")
         fill(inception, state, str(find("inception")), ignored=("fc.",))
         return inception
 

@@ -5,6 +5,7 @@ block's tokens to DINOv2's patch features of the true picture, cell by cell; the
 their cosine. DINOv2 (Oquab et al., 2023) comes through transformers (extra `repa`) and is frozen.
 """
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -26,18 +27,18 @@ class DINOv2(nn.Module):
     """The teacher: patch features of pictures.
 
     model: a transformers Dinov2Model (with registers or without)
-
-    Attributes: width, of its features; patch, the side of a patch in pixels.
+    width: of its features
+    patch: side of a patch in pixels
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, width: int, patch: int):
         super().__init__()
         self.model = model.eval().requires_grad_(False)
-        self.width = int(model.config.hidden_size)
-        self.patch = int(model.config.patch_size)
+        self.width = width
+        self.patch = patch
         for name, value in (("mean", _MEAN), ("deviation", _DEVIATION)):
             self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
 
@@ -79,7 +80,7 @@ class DINOv2(nn.Module):
                 f"{name} lacks weights of DINOv2, or has them in another shape: "
                 f"{', '.join(lacking[:3])}; download {_address(name)} again"
             )
-        return cls(model)
+        return cls(model, model.config.hidden_size, model.config.patch_size)
 
     def train(self, mode: bool = True) -> Self:
         """Stays in evaluation mode."""
@@ -117,7 +118,7 @@ class RepaHead(nn.Module):
         inner = hidden or max(width, dino_width)
         widths = [width, *[inner] * (n_layers - 1), dino_width]
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), nn.SiLU()]
         self.layers = nn.Sequential(*layers[:-1])  # nothing behind the last linear
 

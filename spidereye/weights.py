@@ -95,18 +95,12 @@ def fill(target: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """load_state_dict with an error that a reader can use."""
     expected = {name: tuple(value.shape) for name, value in target.state_dict().items()}
     problems = [
-        f"{name} is missing"
-        for name in expected
-        if name not in state
-    ] + [
-        f"{name} is unexpected"
-        for name in state
-        if name not in expected
-    ] + [
         f"{name} has shape {list(state[name].shape)}, expected {list(shape)}"
         for name, shape in expected.items()
         if name in state and tuple(state[name].shape) != shape
-    ]  # fmt: skip
+    ]
+    problems += [f"{name} is missing" for name in expected if name not in state]
+    problems += [f"{name} is unexpected" for name in state if name not in expected]
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         raise SpiderEyeError(
