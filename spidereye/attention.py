@@ -68,7 +68,10 @@ def _blocks(x: Float[Tensor, "B H W D"], halo: int) -> Float[Tensor, "B n cells 
     return x.flatten(1, 2).flatten(-2).transpose(-2, -1).reshape(len(x), -1, side * side, channels)
 
 
+# The tables outlive the call that makes them, so they must not become inference tensors, which
+# training could not save for its backward pass.
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)
 def _window_index(device: str) -> tuple[Int[Tensor, "q k"], Bool[Tensor, "q k"]]:
     """For each query and key of a block: the row of the flat bias table, and whether the key is
     within the query's window."""
@@ -83,6 +86,7 @@ def _window_index(device: str) -> tuple[Int[Tensor, "q k"], Bool[Tensor, "q k"]]
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)
 def _on_grid(height: int, width: int, device: str) -> Bool[Tensor, "n k"]:
     """For each block: which cells of the block and its halo lie on the grid."""
     grid = torch.ones(1, height, width, 1, device=device)

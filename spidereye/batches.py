@@ -5,7 +5,7 @@ takes its slice of every global batch.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +19,7 @@ from spidereye.jitter import JitterConfig, draw, jitter_colour, jittered_cameras
 from spidereye.panorama import resize_panorama
 from spidereye.pictures import resize_area, to_float, to_uint8
 from spidereye.randomness import generator
-from spidereye.render import RenderPlan, quantise, render_views
+from spidereye.render import RenderPlan, render_views
 from spidereye.rig import Rig
 from spidereye.sources import Source
 
@@ -127,7 +127,7 @@ class EverySampleOnce(Sampler[list[int]]):
 
 def loader(
     dataset: PanoramaDataset, batches: Sampler[list[int]], workers: int
-) -> DataLoader[list[RawSample]]:
+) -> Iterable[list[RawSample]]:
     """A loader of lists of RawSample; the workers live as long as the loader."""
     return DataLoader(
         dataset,
@@ -171,7 +171,8 @@ class Renderer:
         views, mask = render_views(source, true, self.plan.oversample)
         if draws:
             views = jitter_colour(views, draws)
-        views = torch.where(mask[:, :, None], quantise(views), -1.0)
+        views = to_float(to_uint8(views))  # a camera has eight bits
+        views = torch.where(mask[:, :, None], views, -1.0)
         names = [self.names[index] for index in indices]
         return Batch(views, target, believed, true, mask, indices, names)
 
@@ -188,8 +189,11 @@ def _turn(
 def _at_width(picture: UInt8[np.ndarray, "H W 3"], width: int) -> UInt8[Tensor, "3 Hr Wr"]:
     if picture.shape[1] >= width:
         return _planar(resize_area(picture, width, width // 2))
-    # A panorama smaller than it is rendered from is enlarged on the sphere, without a seam.
-    larger = resize_panorama(to_float(_planar(picture))[None], width // 2, width)
+    # A panorama smaller than it is rendered from is enlarged on the sphere, without a seam; its
+    # sides, 2:1 within 1 %, are made exactly so first.
+    half = picture.shape[1] // 2
+    exact = to_float(_planar(resize_area(picture, 2 * half, half)))
+    larger = resize_panorama(exact[None], width // 2, width)
     return to_uint8(larger)[0]
 
 

@@ -84,12 +84,11 @@ def is_checkpoint(folder: Path) -> bool:
 
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Everything, for resuming. Raises SpiderEyeError for an incomplete copy."""
-    recover(folder)
-    _verify(folder)
+    config = read_config(folder)
     return Checkpoint(
         raw=load_file(folder / "raw.safetensors"),
         ema=load_file(folder / "ema.safetensors"),
-        config=read_config(folder),
+        config=config,
         training=json.loads((folder / "training.json").read_text()),
         training_tensors=load_file(folder / "training.safetensors"),
     )
@@ -97,6 +96,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The configuration that a checkpoint was made with."""
+    recover(folder)
     _verify(folder)
     return yaml.safe_load((folder / "config.yaml").read_text())
 

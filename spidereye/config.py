@@ -12,13 +12,10 @@ from spidereye.camera import check_mask_mode
 from spidereye.decoder import DecoderConfig
 from spidereye.ema import EmaConfig
 from spidereye.encoder import EncoderConfig
-from spidereye.errors import SpiderEyeError
-from spidereye.fusion import FusionConfig, build_fusion
+from spidereye.fusion import FusionConfig
 from spidereye.jitter import JitterConfig
 from spidereye.losses import LossWeights
-from spidereye.metrics import METRICS
 from spidereye.model import ModelConfig
-from spidereye.optimizer import OPTIMIZERS
 from spidereye.rig import Rig, spider4
 from spidereye.sources import SourceConfig
 
@@ -68,7 +65,7 @@ class SsddConfig:
 
     compile: Any = True  # true | false | auto (on GPUs only)
     checkpoint: str | None = None  # path | run_name[@best|@last] | hub id
-    weights: str = "ema"  # ema | raw: which weights of a checkpoint; evaluation's too
+    weights: str = "ema"  # ema | raw: which weights of `checkpoint` to load
     encoder: str = "f8c4"  # f<downsampling>c<channels>
     encoder_width: int = 128  # channels of the encoder's first level
     encoder_checkpoint: str | None = None
@@ -210,111 +207,6 @@ class Config:
                 view_encoding=ssdd.view_encoding_type if ssdd.use_view_encoding else None,
             ),
             self.panorama_size,
-        )
-
-    def check(self) -> None:
-        """Raises SpiderEyeError naming the first key whose value cannot work."""
-        _check_choices(self)
-        _check_numbers(self)
-        _check_sizes(self)
-
-
-def _check_choices(config: Config) -> None:
-    data, ssdd, training = config.dataset, config.ssdd, config.training
-    choices = {
-        "task": (config.task, ("train", "eval")),
-        "dataset.rig": (data.rig, ("spider4",)),
-        "dataset.jitter_target": (data.jitter_target, ("xi", "f", "both")),
-        "dataset.on_bad_file": (data.on_bad_file, ("stop", "skip")),
-        "ssdd.compile": (ssdd.compile, (True, False, "auto")),
-        "ssdd.weights": (ssdd.weights, ("ema", "raw")),
-        "training.mixed_precision": (training.mixed_precision, ("bf16", "fp16", "no")),
-        "training.optimizer": (training.optimizer, tuple(OPTIMIZERS)),
-        "training.save_on_best": (training.save_on_best, tuple(METRICS)),
-    }
-    choices |= {
-        f"evaluation.protocols[{i}]": (name, ("clean", "jitter"))
-        for i, name in enumerate(config.evaluation.protocols)
-    }
-    choices |= {
-        f"training.trackers[{i}]": (name, ("tensorboard", "wandb", "trackio"))
-        for i, name in enumerate(training.trackers)
-    }
-    for key, (value, allowed) in choices.items():
-        if value not in allowed:
-            names = ", ".join(str(choice).lower() if isinstance(choice, bool) else choice
-                              for choice in allowed)  # fmt: skip
-            raise SpiderEyeError(f"{key} must be one of {names}, got {value!r}")
-    check_mask_mode(data.mask_mode)
-    build_fusion(config.model().fusion)
-    if not data.return_all_views:
-        raise SpiderEyeError(
-            "dataset.return_all_views=false is not supported: the panorama is made from all views "
-            "of the rig; leave it true"
-        )
-    if config.distill_teacher:
-        raise SpiderEyeError("distill_teacher=true is not available yet; leave it false")
-
-
-def _check_numbers(config: Config) -> None:
-    data, training = config.dataset, config.training
-    positive = {
-        "dataset.im_size": data.im_size,
-        "dataset.batch_size": data.batch_size,
-        "dataset.f_pix": data.f_pix,
-        "dataset.f_pix_size": data.f_pix_size,
-        "dataset.limit": data.limit,
-        "ssdd.fm_sampler.steps": config.ssdd.fm_sampler.steps,
-        "ssdd.fm_sampler.t_pow_shift": config.ssdd.fm_sampler.t_pow_shift,
-        "training.lr": training.lr,
-        "training.grad_clip": training.grad_clip,
-        "training.grad_accumulate": training.grad_accumulate,
-        "training.epochs": training.epochs,
-        "training.max_steps": training.max_steps,
-        "training.eval_freq": training.eval_freq,
-        "training.eval_steps": training.eval_steps,
-        "training.save_freq": training.save_freq,
-        "training.log_freq": training.log_freq,
-        "evaluation.batch_size": config.evaluation.batch_size,
-    }
-    for key, value in positive.items():
-        if value is not None and not value > 0:
-            raise SpiderEyeError(f"{key} must be greater than 0, got {value}")
-    jitters = {"dataset.xi_jitter": data.xi_jitter, "dataset.f_jitter": data.f_jitter}
-    for key, value in jitters.items():
-        if not 0 <= value < 1:
-            raise SpiderEyeError(f"{key} must lie in [0, 1), got {value}")
-    if not 0 <= config.ssdd.ema.decay < 1:
-        raise SpiderEyeError(f"ssdd.ema.decay must lie in [0, 1), got {config.ssdd.ema.decay}")
-
-
-def _check_sizes(config: Config) -> None:
-    size = config.ssdd.decoder_image_size
-    if len(size) != 2 or size[0] != 2 * size[1]:
-        raise SpiderEyeError(
-            f"ssdd.decoder_image_size is [W, H] of a 2:1 panorama with W = 2H, got {size}"
-        )
-    factor = EncoderConfig(config.ssdd.encoder, config.ssdd.encoder_width).factor
-    side, height = config.dataset.im_size, size[1]
-    if side % factor:
-        raise SpiderEyeError(
-            f"dataset.im_size={side} is not divisible by {factor}, the downsampling of encoder "
-            f"{config.ssdd.encoder}; try {max(1, round(side / factor)) * factor}"
-        )
-    if height % 8:
-        raise SpiderEyeError(
-            f"ssdd.decoder_image_size={size}: H must be a multiple of 8, the decoder's downsampling"
-        )
-    if height != side:
-        raise SpiderEyeError(
-            f"ssdd.fusion_type={config.ssdd.fusion_type} makes the panorama's height equal to the "
-            f"views' side: dataset.im_size={side} needs ssdd.decoder_image_size=[{2 * side},{side}]"
-            f", got [{size[0]},{size[1]}]"
-        )
-    if config.ssdd.n_views != len(config.rig().cameras):
-        raise SpiderEyeError(
-            f"ssdd.n_views={config.ssdd.n_views}, but the rig {config.dataset.rig} has "
-            f"{len(config.rig().cameras)} views"
         )
 
 

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from spidereye.config import Config
+from spidereye.config_checks import check
 from spidereye.errors import SpiderEyeError
 
 DOCUMENTED = "SpiderEye"
@@ -25,6 +26,11 @@ def load_config(name: str, overrides: list[str], config_dir: str | None = None) 
     Raises SpiderEyeError naming the key for an unknown key, a wrong type or an impossible value.
     """
 
+    for override in overrides:
+        if override.startswith(("+", "~")):
+            raise SpiderEyeError(
+                f"overrides read key=value and change known keys, got {override!r}"
+            )
     ConfigStore.instance().store(DOCUMENTED, Config)
     try:
         if config_dir is None:
@@ -36,7 +42,7 @@ def load_config(name: str, overrides: list[str], config_dir: str | None = None) 
         config = cast(Config, OmegaConf.to_object(composed))
     except (HydraException, OmegaConfBaseException) as error:
         raise SpiderEyeError(_explain(name, error)) from error
-    config.check()
+    check(config)
     return config
 
 
@@ -50,7 +56,7 @@ def config_from_dict(values: dict[str, Any], overrides: list[str]) -> Config:
         config = cast(Config, OmegaConf.to_object(node))
     except (HydraException, OmegaConfBaseException) as error:
         raise SpiderEyeError(_explain("checkpoint", error)) from error
-    config.check()
+    check(config)
     return config
 
 
@@ -70,7 +76,9 @@ def _explain(name: str, error: Exception) -> str:
     if "Cannot find primary config" in text:
         return f"no config named {name!r}; there are {', '.join(config_names())}"
     full_key = [line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")]
-    reasons = [line for line in lines if not line.startswith(("full_key:", "object_type=", "Error"))]
+    reasons = [
+        line for line in lines if not line.startswith(("full_key:", "object_type=", "Error"))
+    ]
     return f"{full_key[0]}: {reasons[0]}" if full_key and reasons else text
 
 

@@ -5,10 +5,14 @@ min(decay, (1 + n)/(10 + n)), n being the averaging updates made before this one
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass
@@ -19,25 +23,30 @@ class EmaConfig:
     start_iter: int = 1000
 
 
-class EMA:
+class EMA(Generic[Model]):
     """The averaged copy, `ema.model`. It is always in eval mode and never requires gradients."""
 
-    def __init__(self, model: nn.Module, config: EmaConfig):
+    def __init__(self, model: Model, config: EmaConfig):
         self.config = config
         self.updates = 0
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """One update; call it once after each optimizer step."""
-        ours, theirs = list(self.model.parameters()), list(model.parameters())
+    def update(self, state: Mapping[str, Tensor]) -> None:
+        """One update from the model's raw weights; call it once after each optimizer step.
+
+        state: the model's state dict; parameters are averaged, buffers copied.
+        """
+        averaged = dict(self.model.named_parameters())
+        ours: list[Tensor] = list(averaged.values())
+        theirs = [state[name] for name in averaged]
         decay = self.next_decay()
         if decay == 0:
-            torch._foreach_copy_(ours, theirs)
+            torch._foreach_copy_(ours, theirs)  # pyright: ignore[reportPrivateImportUsage]
         else:
-            torch._foreach_lerp_(ours, theirs, 1 - decay)
-        for mine, other in zip(self.model.buffers(), model.buffers(), strict=True):
-            mine.copy_(other)
+            torch._foreach_lerp_(ours, theirs, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+        for name, buffer in self.model.named_buffers():
+            buffer.copy_(state[name])
         self.updates += 1
 
     def next_decay(self) -> float:

@@ -4,21 +4,19 @@ Noise comes from (seed, sample index), every sample counts exactly once, and pic
 to 8 bits before any metric; so the numbers do not depend on batch size or process count.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from spidereye.batches import Batch, EverySampleOnce, PanoramaDataset, Renderer, loader
 from spidereye.config import Config
-from spidereye.errors import SpiderEyeError
 from spidereye.jitter import JitterConfig
-from spidereye.metrics import METRICS, build_fid, mean_rows, picture_metrics
+from spidereye.metrics import METRICS, build_fid, build_lpips, mean_rows, picture_metrics
 from spidereye.model import SpiderEyeModel
 from spidereye.perceptual import LPIPS
 from spidereye.pictures import to_uint8
@@ -64,8 +62,6 @@ def evaluate(
     renderer: Renderer,
     accelerator: Accelerator,
     protocol: Protocol = "clean",
-    lpips: LPIPS | None = None,
-    with_fid: bool = True,
 ) -> Evaluation:
     """Score `model` (in eval mode, on the accelerator's device) and the stitch on every sample.
 
@@ -76,20 +72,13 @@ def evaluate(
     renderer = Renderer(
         renderer.rig, renderer.plan, renderer.names, renderer.device, jitter, seed=0
     )
-    methods: dict[str, Callable[[Batch], Tensor]] = {
-        label: lambda batch: _decode(config, model, batch, accelerator),
-        STITCH: lambda batch: (
-            stitch(
-                batch.views, batch.cameras, *batch.panorama.shape[-2:], renderer.rig.sphere_radius
-            ).panorama
-        ),
-    }
-    fids, notes = {}, []
-    for method in methods:
-        fids[method], note = build_fid() if with_fid else (None, "FID: not computed here")
-        notes = [note]
-    if lpips is None:
-        notes.append("LPIPS: n/a, its weights are missing (see `spidereye info`)")
+    fids, note = {}, ""
+    for method in (label, STITCH):
+        fids[method], note = build_fid()
+    lpips, lpips_note = build_lpips()
+    notes = [note, lpips_note]
+    if lpips is not None:
+        lpips.to(accelerator.device)
     batches = EverySampleOnce(
         len(dataset),
         config.evaluation.batch_size,
@@ -103,8 +92,12 @@ def evaluate(
     with progress(f"evaluating ({protocol})", len(batches.indices), quiet=quiet) as meter:
         for raw in samples:
             batch = renderer(raw)
-            made = {name: method(batch) for name, method in methods.items()}
-            scores = _scores(batch, made, renderer, lpips)
+            height, width = batch.panorama.shape[-2:]
+            geometric = stitch(
+                batch.views, batch.cameras, height, width, renderer.rig.sphere_radius
+            )
+            made = {label: _decode(config, model, batch, accelerator), STITCH: geometric.panorama}
+            scores = _scores(batch, made, geometric.count > 0, lpips)
             results += zip(batch.indices, batch.names, scores, strict=True)
             shown += _shown(batch, made, config.show_samples)
             for name, fid in fids.items():
@@ -116,23 +109,15 @@ def evaluate(
         results, shown = gather_object(results), gather_object(shown)
     results.sort(key=lambda result: result[0])
     shown.sort(key=lambda item: item[0])
-    rows = {name: [scores[name] for _, _, scores in results] for name in (*methods, TRUTH)}
+    rows = {name: [scores[name] for _, _, scores in results] for name in (label, STITCH, TRUTH)}
     table = {name: _in_order(mean_rows(values)) for name, values in rows.items()}
     for name, fid in fids.items():
         if fid is not None:
-            table[name]["FID"] = float(fid.compute())
+            table[name]["FID"] = fid.compute()
     names = [name for _, name, _ in results]
     return Evaluation(
         protocol, len(results), table, rows, names, notes, [picture for _, picture in shown]
     )
-
-
-def load_lpips(accelerator: Accelerator) -> LPIPS | None:
-    """The metric's network, or None where its weights are missing."""
-    try:
-        return LPIPS.load("alex").to(accelerator.device)
-    except SpiderEyeError:
-        return None
 
 
 def worker_count(config: Config) -> tuple[int, str | None]:
@@ -160,15 +145,14 @@ def _decode(
 
 
 def _scores(
-    batch: Batch, made: dict[str, Tensor], renderer: Renderer, lpips: LPIPS | None
+    batch: Batch, made: dict[str, Tensor], seen: Bool[Tensor, "B 1 H W"], lpips: LPIPS | None
 ) -> list[dict[str, dict[str, float]]]:
     """Per sample: {method: {metric: value}}; the ground truth has a seam error only."""
-    count = stitch(batch.views, batch.cameras, *batch.panorama.shape[-2:]).count
     scored = {
-        name: picture_metrics(panorama, batch.panorama, count > 0, lpips)
+        name: picture_metrics(panorama, batch.panorama, seen, lpips)
         for name, panorama in made.items()
     }
-    own = picture_metrics(batch.panorama, batch.panorama, count > 0, None)
+    own = picture_metrics(batch.panorama, batch.panorama, seen, None)
     scored[TRUTH] = {"seam error": own["seam error"]}
     return [
         {

@@ -38,7 +38,7 @@ class ViewEncoding(nn.Module):
 
     def __init__(self, type: str, axes: list[list[float]], channels: int):
         super().__init__()
-        self.type = type
+        self.kind = type
         if type == "sinusoidal":
             self.register_buffer("embeddings", sinusoidal_embeddings(len(axes), channels))
         elif type == "learnable":
@@ -53,7 +53,7 @@ class ViewEncoding(nn.Module):
             )
 
     def forward(self, z_views: Float[Tensor, "B N C zh zw"]) -> Float[Tensor, "B N C zh zw"]:
-        if self.type == "directional":
+        if self.kind == "directional":
             return z_views + self.project(self.directions)[..., None, None]
         return z_views + self.embeddings
 

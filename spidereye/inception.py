@@ -12,7 +12,7 @@ The network is a table: a block is branches whose outputs are joined, a branch i
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Self
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -205,7 +205,7 @@ class FIDInception(nn.Module):
         self.eval()
 
     @classmethod
-    def load(cls) -> Self:
+    def load(cls) -> "FIDInception":
         """The published network, on the CPU.
 
         Raises SpiderEyeError where its file is missing (naming file, address and folders),
@@ -221,7 +221,7 @@ class FIDInception(nn.Module):
         fill(inception, state, str(find("inception")), ignored=("fc.",))
         return inception
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True):
         """Stays in evaluation mode: batch norms use the stored statistics."""
         return super().train(False)
 

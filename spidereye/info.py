@@ -9,13 +9,13 @@ from rich.table import Table
 
 from spidereye.config_files import config_names
 from spidereye.decoder import SIZES, DecoderConfig
+from spidereye.errors import SpiderEyeError
 from spidereye.model import ModelConfig, build_on_meta, parameter_count
+from spidereye.weight_files import WEIGHT_FILES, find
 
 
 def print_info() -> None:
     """Everything on stdout; the counts come from networks that are built, not from a table."""
-    from spidereye.weight_files import status_lines
-
     console = Console(soft_wrap=True, highlight=False)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU only"
     console.print(
@@ -38,5 +38,9 @@ def print_info() -> None:
             f"{parameter_count(model.encoder) / 1e6:.2f}",
         )
     console.print(table)
-    for line in status_lines():
-        console.print(line, markup=False)
+    for key, file in WEIGHT_FILES.items():
+        try:
+            state = f"found at {find(key)}"
+        except SpiderEyeError as error:
+            state = f"missing: {error}"
+        console.print(f"{file.file_name}: {state}", markup=False)

@@ -4,6 +4,8 @@ from datetime import datetime
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
 from spidereye.batches import Renderer
@@ -12,13 +14,14 @@ from spidereye.config import Config, config_to_dict
 from spidereye.config_files import config_from_dict, load_config
 from spidereye.coverage import coverage
 from spidereye.errors import SpiderEyeError
-from spidereye.evaluate import Evaluation, evaluate, load_lpips
+from spidereye.evaluate import Evaluation, evaluate
 from spidereye.model import SpiderEyeModel
 from spidereye.pictures import write_picture
 from spidereye.render import RenderPlan
 from spidereye.report import contact_sheet, print_table, write_results
 from spidereye.rig import spider4
 from spidereye.setup import (
+    ENOUGH_COVERAGE,
     announce_rig,
     build_accelerator,
     coverage_warning,
@@ -35,13 +38,19 @@ def run_job(name: str, overrides: list[str], config_dir: str | None, command: st
     """Train or evaluate as a named config with overrides says. command: what was typed."""
     config = load_config(name, overrides, config_dir)
     if config.run_name is None:
-        config.run_name = f"{datetime.now():%Y-%m-%d/%H-%M-%S}"
+        config.run_name = _time_stamp()
         command += f" run_name={config.run_name}"
     if config.task == "eval":
         run_evaluation(config)
     else:
-        folder = train(config, command)
-        print(f"done: {folder}")
+        train(config, command)
+
+
+def _time_stamp() -> str:
+    """<date>/<time>, the same in every process."""
+    stamps = [f"{datetime.now():%Y-%m-%d/%H-%M-%S}"]
+    PartialState()
+    return broadcast_object_list(stamps)[0]
 
 
 def evaluate_checkpoint(specification: str, overrides: list[str]) -> None:
@@ -56,7 +65,7 @@ def evaluate_checkpoint(specification: str, overrides: list[str]) -> None:
     config = config_from_dict(read_config(found.path), overrides)
     config.task, config.ssdd.checkpoint = "eval", str(found.path)
     if not any(item.startswith("run_name=") for item in overrides):
-        config.run_name = f"eval-{datetime.now():%Y-%m-%d/%H-%M-%S}"
+        config.run_name = f"eval-{_time_stamp()}"
     run_evaluation(config)
 
 
@@ -68,6 +77,7 @@ def run_evaluation(config: Config) -> list[Evaluation]:
     rig = announce_rig(config, accelerator)
     plan = RenderPlan.for_cameras(rig.cameras, config.panorama_size[0])
     source = open_source(config.source(), "val")
+    torch.manual_seed(config.seed)  # a published checkpoint leaves the fusion as it starts
     model = SpiderEyeModel(config.model())
     weights: Weights = "ema" if config.ssdd.weights == "ema" else "raw"
     origin = load_weights(model, find_checkpoint(config.ssdd.checkpoint, config.runs_dir), weights)
@@ -75,13 +85,17 @@ def run_evaluation(config: Config) -> list[Evaluation]:
     model.eval().requires_grad_(False).to(accelerator.device)
     renderer = Renderer(rig, plan, source.names, accelerator.device)
     dataset = make_dataset(config, source, plan)
-    lpips = load_lpips(accelerator)
     results = []
     for protocol in config.evaluation.protocols:
         result = evaluate(
-            config, model, f"model ({weights})", dataset, renderer, accelerator,
-            "jitter" if protocol == "jitter" else "clean", lpips,
-        )  # fmt: skip
+            config,
+            model,
+            f"model ({weights})",
+            dataset,
+            renderer,
+            accelerator,
+            "jitter" if protocol == "jitter" else "clean",
+        )
         results.append(result)
         if accelerator.is_main_process:
             print_table(result, Console())
@@ -126,10 +140,16 @@ def stitch_files(
     console = Console(stderr=True)
     seen = coverage(stitcher.rig)
     console.print(seen.line(), highlight=False, soft_wrap=True)
-    warning = coverage_warning(stitcher.config, seen)
-    if warning and method == "model":
+    if method == "model":
+        warning = coverage_warning(stitcher.config, seen)
+    else:
+        warning = (
+            f"WARNING: the views see only {seen.seen:.1%} of the sphere and the rest stays grey; "
+            "is --f-pix the focal length of a view --f-pix-size wide?"
+        )
+    if warning and seen.seen < ENOUGH_COVERAGE:
         console.print(warning, highlight=False, markup=False, soft_wrap=True)
-    result = stitcher([str(image) for image in images], steps, seed)
+    result = stitcher([str(image) for image in images], steps=steps, seed=seed)
     write_picture(output, result.picture)
     height, width = result.picture.shape[:2]
     print(f"{output}: {width}x{height}, {stitcher.origin}")

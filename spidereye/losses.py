@@ -67,7 +67,7 @@ class RepaTerm(nn.Module):
         self, features: Float[Tensor, "B h w D"], panorama: Float[Tensor, "B 3 H W"]
     ) -> Float[Tensor, ""]:
         with torch.no_grad():
-            target = self.teacher.patch_features(panorama, tuple(features.shape[1:3]))
+            target = self.teacher.patch_features(panorama, (features.shape[1], features.shape[2]))
         return repa_loss(self.head(features.flatten(1, 2)), target).mean()
 
 

@@ -85,7 +85,7 @@ def resize_panorama(
     source_height, source_width = panorama.shape[-2:]
     if source_height % height == 0 and source_width % width == 0:
         return F.avg_pool2d(panorama, (source_height // height, source_width // width))
-    if height < source_height or width < source_width:
+    if height < source_height and width < source_width:
         raise ValueError(
             f"{source_width}x{source_height} to {width}x{height} is no whole factor; "
             "shrink pictures with pictures.resize_area"

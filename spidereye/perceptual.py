@@ -12,7 +12,7 @@ from the files that torchmetrics ships. All of it is frozen; gradients reach the
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Literal
 
 import torch
 import torch.nn.functional as F
@@ -104,7 +104,7 @@ class LPIPS(nn.Module):
         self.requires_grad_(False)
 
     @classmethod
-    def load(cls, net: Net) -> Self:
+    def load(cls, net: Net) -> "LPIPS":
         """The published network, on the CPU.
 
         Raises SpiderEyeError where its file is missing (naming file, address, folders and the

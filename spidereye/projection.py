@@ -70,13 +70,15 @@ class UCM:
         Raises SpiderEyeError for f ≤ 0 or ξ < 0.
         """
         height = width if height is None else height
-        f, xi = (torch.as_tensor(value, dtype=torch.float64) for value in (f, xi))
-        if not (bool((f > 0).all()) and bool((xi >= 0).all())):
+        focal = torch.as_tensor(f, dtype=torch.float64)
+        mirror = torch.as_tensor(xi, dtype=torch.float64)
+        if not (bool((focal > 0).all()) and bool((mirror >= 0).all())):
             raise SpiderEyeError(f"a UCM lens needs f > 0 and xi >= 0, got f={f}, xi={xi}")
-        f, xi = torch.broadcast_tensors(f, xi)
+        focal, mirror = torch.broadcast_tensors(focal, mirror)
         cx = (width - 1) / 2 if cx is None else cx
         cy = (height - 1) / 2 if cy is None else cy
-        return cls(f, xi, torch.full_like(f, cx), torch.full_like(f, cy), width, height)
+        centre = torch.full_like(focal, cx), torch.full_like(focal, cy)
+        return cls(focal, mirror, *centre, width, height)
 
     @property
     def centre(self) -> tuple[Tensor, Tensor]:

@@ -17,8 +17,9 @@ def generator(seed: int, stream: str, *keys: int) -> torch.Generator:
     """A CPU generator for one purpose. stream: its name.   keys: e.g. (epoch, index), all ≥ 0."""
     # The number of keys belongs to it: a seed sequence takes (1,) and (1, 0) for the same.
     entropy = (seed, zlib.crc32(stream.encode()), len(keys), *keys)
-    state = np.random.SeedSequence(entropy).generate_state(2, np.uint32)
-    return torch.Generator().manual_seed(int(state[0]) << 32 | int(state[1]))
+    # 32 bits, because that is all that a CPU generator takes from its seed.
+    state = np.random.SeedSequence(entropy).generate_state(1, np.uint32)
+    return torch.Generator().manual_seed(int(state[0]))
 
 
 def normal(

@@ -66,12 +66,6 @@ def render_views(
     return torch.where(mask[:, :, None], views, torch.full_like(views, -1.0)), mask
 
 
-def quantise(pictures: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
-    """Pictures in [-1, 1] rounded to the 256 levels that a camera's 8 bits hold."""
-    levels = ((pictures + 1) * 127.5).round().clamp(0, 255)
-    return levels / 127.5 - 1
-
-
 def _pixels_per_radian(camera: Camera) -> tuple[float, float]:
     """Radial resolution of a camera at its centre and at its rim, by difference quotient."""
     lens = camera.lens.to(torch.device("cpu"), torch.float64)

@@ -7,7 +7,6 @@ their cosine. DINOv2 (Oquab et al., 2023) comes through transformers (extra `rep
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +42,7 @@ class DINOv2(nn.Module):
             self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
 
     @classmethod
-    def load(cls, name: str = DINOV2_BASE) -> Self:
+    def load(cls, name: str = DINOV2_BASE) -> "DINOv2":
         """The model of this Hugging Face name, or in this folder, on the CPU in float32.
 
         Looks at the folder and the local cache first, then downloads. Raises SpiderEyeError where
@@ -82,7 +81,7 @@ class DINOv2(nn.Module):
             )
         return cls(model, model.config.hidden_size, model.config.patch_size)
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True):
         """Stays in evaluation mode."""
         return super().train(False)
 

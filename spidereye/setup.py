@@ -1,6 +1,7 @@
 """What training and evaluation need before they start, each part with its errors."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -32,11 +33,11 @@ class Renderers:
 
 def build_accelerator(config: Config) -> Accelerator:
     """The accelerator of this process. Raises SpiderEyeError where the batch does not divide."""
-    trackers = list(config.training.trackers) if config.task == "train" else []
+    trackers: list[Any] = [*config.training.trackers] if config.task == "train" else []
     accelerator = Accelerator(
         mixed_precision=config.training.mixed_precision,
         gradient_accumulation_steps=config.training.grad_accumulate,
-        log_with=trackers,
+        log_with=trackers or None,
         project_dir=str(config.run_folder),
     )
     if config.dataset.batch_size % accelerator.num_processes:
@@ -69,12 +70,16 @@ def coverage_warning(config: Config, seen: Coverage) -> str | None:
     if seen.seen >= ENOUGH_COVERAGE:
         return None
     data = config.dataset
-    right = data.f_pix * data.im_size / 560
+    size = data.f_pix_size or data.im_size
+    fix = "lower dataset.f_pix or raise dataset.xi until the views overlap"
+    if data.f_pix_size is None:
+        fix = (
+            f"dataset.f_pix_size says at which view width f_pix holds: 220 fits 560 pixels (f = "
+            f"{data.f_pix * data.im_size / 560:.2f} at {data.im_size}), as in -cn=SpiderEye360"
+        )
     return (
-        f"WARNING: the views see only {seen.seen:.1%} of the sphere; the rest of the panorama can "
-        f"only be guessed. dataset.f_pix={data.f_pix:g} at {data.f_pix_size or data.im_size}-pixel "
-        f"views is too long a lens; 220 fits 560-pixel views: set dataset.f_pix_size=560 (f = "
-        f"{right:.2f} at {data.im_size} pixels), or use -cn=SpiderEye360"
+        f"WARNING: the views see only {seen.seen:.1%} of the sphere, the rest can only be guessed: "
+        f"dataset.f_pix={data.f_pix:g} is too long a lens for {size}-pixel views; {fix}"
     )
 
 

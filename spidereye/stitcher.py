@@ -1,7 +1,7 @@
 """The verb that people import: `Stitcher.load(checkpoint)(images)` is a panorama."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -83,17 +83,23 @@ class Stitcher:
 
     @torch.inference_mode()
     def __call__(
-        self, images: Sequence[Picture], steps: int | None = None, seed: int = 0
+        self,
+        images: Sequence[Picture],
+        rig: Rig | None = None,
+        steps: int | None = None,
+        seed: int = 0,
     ) -> Panorama:
         """The panorama of one picture per view, in the rig's order.
 
         images: paths, PIL images or arrays [h, w, 3] uint8, square, of any size; they are brought
-        to the rig's.   steps: of the sampler; None: as configured.   seed: of its noise.
+        to the rig's.   rig: another than the stitcher's own.   steps: of the sampler; None: as
+        configured.   seed: of its noise.
         Raises SpiderEyeError for a wrong number or shape of pictures.
         """
-        views = self._views(images).to(self.device)
+        rig = self._sized(rig) if rig is not None else self.rig
+        views = _views(images, rig).to(self.device)
         width, height = self.size
-        geometric = stitch(views, self.rig.cameras, height, width, self.rig.sphere_radius)
+        geometric = stitch(views, rig.cameras, height, width, rig.sphere_radius)
         panorama = geometric.panorama
         if self.model is not None:
             sampler = self.config.ssdd.fm_sampler
@@ -103,26 +109,32 @@ class Stitcher:
         picture = to_uint8(panorama[0].float()).permute(1, 2, 0).cpu().numpy()
         return Panorama(np.ascontiguousarray(picture), geometric.count[0, 0].cpu().numpy())
 
-    def _views(self, images: Sequence[Picture]) -> Float[Tensor, "1 N 3 h w"]:
-        names = self.rig.names
-        if len(images) != len(names):
+    def _sized(self, rig: Rig) -> Rig:
+        """Another rig at the size of the views that this stitcher works with."""
+        side = self.rig.cameras[0].lens.width
+        cameras = (replace(c, lens=c.lens.resized(side, side)) for c in rig.cameras)
+        return replace(rig, cameras=tuple(cameras))
+
+
+def _views(images: Sequence[Picture], rig: Rig) -> Float[Tensor, "1 N 3 h w"]:
+    names = rig.names
+    if len(images) != len(names):
+        raise SpiderEyeError(
+            f"expected {len(names)} pictures, {', '.join(names)} in this order, got {len(images)}"
+        )
+    views = []
+    for image, camera in zip(images, rig.cameras, strict=True):
+        array = _array(image)
+        height, width = array.shape[:2]
+        if width != height:
+            label = image if isinstance(image, str | Path) else camera.name
             raise SpiderEyeError(
-                f"expected {len(names)} pictures, {', '.join(names)} in this order, "
-                f"got {len(images)}"
+                f"{label}: expected a square fisheye picture, got {width}x{height} pixels"
             )
-        views = []
-        for image, camera in zip(images, self.rig.cameras, strict=True):
-            array = _array(image)
-            height, width = array.shape[:2]
-            if width != height:
-                label = image if isinstance(image, str | Path) else camera.name
-                raise SpiderEyeError(
-                    f"{label}: expected a square fisheye picture, got {width}x{height} pixels"
-                )
-            sized = resize_area(array, camera.lens.width, camera.lens.height)
-            view = to_float(torch.from_numpy(sized).permute(2, 0, 1))
-            views.append(torch.where(camera.mask(), view, -1.0))
-        return torch.stack(views)[None]
+        sized = resize_area(array, camera.lens.width, camera.lens.height)
+        view = to_float(torch.from_numpy(sized).permute(2, 0, 1))
+        views.append(torch.where(camera.mask(), view, -1.0))
+    return torch.stack(views)[None]
 
 
 def _array(image: Picture) -> UInt8[np.ndarray, "h w 3"]:

@@ -8,7 +8,7 @@ import math
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -24,7 +24,7 @@ from spidereye.checkpoint import (
 from spidereye.config import Config, config_to_dict
 from spidereye.ema import EMA
 from spidereye.errors import SpiderEyeError
-from spidereye.evaluate import Evaluation, evaluate, load_lpips, worker_count
+from spidereye.evaluate import Evaluation, evaluate, worker_count
 from spidereye.interrupt import Interrupt, stop_after_step
 from spidereye.losses import TrainingLoss, training_draws
 from spidereye.metrics import METRICS
@@ -38,7 +38,7 @@ from spidereye.optimizer import (
 )
 from spidereye.progress import progress
 from spidereye.report import contact_sheet, result_line
-from spidereye.run_log import RunLog
+from spidereye.run_log import RunLog, flat
 from spidereye.setup import (
     build_accelerator,
     build_loss,
@@ -86,6 +86,7 @@ def train(config: Config, resume_command: str = "") -> Path:
     if resumed is not None:
         state = _restore(resumed, config, loss, ema, optimizer, last)
         say(accelerator, f"resuming {folder} at step {state.step}, epoch {state.epoch}")
+        say(accelerator, _changes(resumed.config, config_to_dict(config)))
     compile_networks(config, model)
     module, wrapped = accelerator.prepare(loss, optimizer)
     log = RunLog(folder, accelerator)
@@ -115,7 +116,6 @@ def train(config: Config, resume_command: str = "") -> Path:
         return folder
     say(accelerator, f"{total} steps; Ctrl-C saves and stops; to resume: {resume_command}")
     samples = loader(train_data, batches, workers)
-    quality = load_lpips(accelerator)
     optimizer.zero_grad()
     with (
         progress("training", total, state.step, not accelerator.is_main_process) as meter,
@@ -126,54 +126,81 @@ def train(config: Config, resume_command: str = "") -> Path:
             batches.epoch, batches.start = state.epoch, state.batch
             for raw in samples:
                 batch = render.train(raw, state.epoch)
+                rate = set_learning_rate(optimizer, config.training, state.step)
                 with accelerator.accumulate(module):
-                    draws = training_draws(model, *batch, config.seed, state.epoch, batch.indices)
-                    terms = module(batch.views, batch.panorama, draws)
+                    views, panorama = batch.views, batch.panorama
+                    draws = training_draws(
+                        model, views, panorama, config.seed, state.epoch, batch.indices
+                    )
+                    terms = module(views, panorama, draws)
                     _check_finite(terms, state, batch, last)
                     accelerator.backward(terms["total"])
                     if accelerator.sync_gradients:
                         accelerator.clip_grad_norm_(module.parameters(), config.training.grad_clip)
-                        rate = set_learning_rate(optimizer, config.training, state.step)
                     wrapped.step()
                     wrapped.zero_grad()
                 _add(state, terms)
                 state.batch += 1
                 if not accelerator.sync_gradients:
                     continue
-                ema.update(model)
+                ema.update(raw_weights(model, optimizer))
                 state.step += 1
                 epoch_ended = state.batch == epoch_batches
+                epoch = state.epoch
                 if epoch_ended:
                     state.epoch, state.batch = state.epoch + 1, 0
 
+                stopping = _any_process(interrupt.requested, accelerator)
                 speed = config.dataset.batch_size * accumulate / (time.monotonic() - clock)
                 clock = time.monotonic()
                 total_loss = terms["total"].item()
                 meter.advance(say=f"loss {total_loss:.4f}, {speed:.1f} samples/s")
                 finished = state.step == total
                 if state.step % config.training.log_freq == 0 or finished:
-                    log.write("train", state.step, _logged(state, accelerator, rate, speed))
+                    log.write(
+                        "train",
+                        state.step,
+                        {"epoch": epoch, **_logged(state, accelerator, rate, speed)},
+                    )
                 if finished or _evaluation_due(config, state, epoch_ended):
                     result = evaluate(
-                        config, ema.model, "model (ema)", val_data, render.clean, accelerator,
-                        lpips=quality,
-                    )  # fmt: skip
+                        config, ema.model, "model (ema)", val_data, render.clean, accelerator
+                    )
                     better = _note_result(config, state, result, log, accelerator)
                     if accelerator.is_main_process:
                         contact_sheet(result, folder / "samples" / f"step_{state.step:08d}.png")
                         kept = _snapshot(config, loss, ema, optimizer, state)
                         for name in ["best", "last"] if better else ["last"]:
                             save_checkpoint(folder / name, kept)
-                elif _save_due(config, state) or interrupt.requested:
+                    accelerator.wait_for_everyone()
+                    clock = time.monotonic()  # evaluating is no training time
+                elif _save_due(config, state) or stopping:
                     if accelerator.is_main_process:
                         save_checkpoint(last, _snapshot(config, loss, ema, optimizer, state))
-                accelerator.wait_for_everyone()
-                if interrupt.requested and not finished:
+                    accelerator.wait_for_everyone()
+                if stopping and not finished:
                     raise Interrupt(f"stopped at step {state.step}, saved in {last}")
                 if finished or epoch_ended:
                     break
     accelerator.end_training()
     return folder
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """What a resumed run does otherwise than its checkpoint was made, or None."""
+    old, new = flat(before), flat(now)
+    changed = [
+        f"{key} {old.get(key)} → {value}" for key, value in new.items() if old.get(key) != value
+    ]
+    return f"with changes: {', '.join(changed)}" if changed else None
+
+
+def _any_process(flag: bool, accelerator: Accelerator) -> bool:
+    """Whether any process saw the flag: all must stop after the same step, or some would wait."""
+    if accelerator.num_processes == 1:
+        return flag
+    flags = cast(Tensor, accelerator.reduce(torch.tensor(float(flag), device=accelerator.device)))
+    return bool(flags.item())
 
 
 def _evaluation_due(config: Config, state: TrainingState, epoch_ended: bool) -> bool:
@@ -210,10 +237,9 @@ def _logged(
     """The mean terms since the last line, over all processes; starts the next window."""
     names = sorted(state.sums)
     means = torch.tensor([state.sums[name] / state.count for name in names], dtype=torch.float64)
-    means = accelerator.reduce(means.to(accelerator.device), "mean").tolist()
+    means = cast(Tensor, accelerator.reduce(means.to(accelerator.device), "mean")).tolist()
     state.sums, state.count = {}, 0
     return {
-        "epoch": state.epoch,
         **dict(zip(names, means, strict=True)),
         "lr": rate,
         "samples_per_second": speed,
@@ -249,7 +275,7 @@ def _note_result(
 def _snapshot(
     config: Config,
     loss: TrainingLoss,
-    ema: EMA,
+    ema: EMA[SpiderEyeModel],
     optimizer: torch.optim.Optimizer,
     state: TrainingState,
 ) -> Checkpoint:
@@ -271,7 +297,7 @@ def _restore(
     checkpoint: Checkpoint,
     config: Config,
     loss: TrainingLoss,
-    ema: EMA,
+    ema: EMA[SpiderEyeModel],
     optimizer: torch.optim.Optimizer,
     folder: Path,
 ) -> TrainingState:

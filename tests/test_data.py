@@ -99,7 +99,7 @@ def test_believed_cameras_know_the_lens_and_true_ones_the_pose():
                 assert float(camera.lens.xi[index]) == pytest.approx(0.85 * jitter.xi_scale)
                 assert float(camera.lens.f[index]) == pytest.approx(50 / jitter.f_divisor)
         tilt = true[view].rotation @ nominal.rotation.T
-        angle = torch.rad2deg(torch.acos(((tilt.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2)))
+        angle = torch.rad2deg(torch.acos((tilt.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2))
         assert float(angle.max()) < 5.3  # three angles of at most 3°
 
 

@@ -13,7 +13,7 @@ def run(values, config):
     for value in values:
         with torch.no_grad():
             model.weight.fill_(value)
-        ema.update(model)
+        ema.update(model.state_dict())
         history.append(float(ema.model.weight))
     return history
 
@@ -43,7 +43,7 @@ def test_it_is_frozen_in_eval_mode_and_leaves_the_model_alone():
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).train()
     ema = EMA(model, EmaConfig(0.5, 0))
     model(torch.rand(4, 2)).sum().backward()
-    ema.update(model)
+    ema.update(model.state_dict())
     assert model.training and not ema.model.training
     assert all(not p.requires_grad for p in ema.model.parameters())
     assert torch.equal(ema.model[1].running_mean, model[1].running_mean)  # buffers follow

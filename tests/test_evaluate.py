@@ -37,7 +37,9 @@ def assert_same_numbers(one, two):
             for metric, value in row.items():
                 assert (value is None) == (other[metric] is None), metric
                 if value is not None:
-                    assert value == pytest.approx(other[metric], rel=1e-4, abs=1e-6), metric
+                    # One flipped 8-bit rounding moves a seam column by a fraction of a level.
+                    absolute = 0.01 if metric == "seam error" else 1e-6
+                    assert value == pytest.approx(other[metric], rel=1e-4, abs=absolute), metric
 
 
 @pytest.mark.parametrize("batch_size", [3, 8])

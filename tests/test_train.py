@@ -37,19 +37,19 @@ def without_clocks(folder):
     return [{k: v for k, v in e.items() if k != "samples_per_second"} for e in entries]
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
 def killed_at(monkeypatch, step):
-    """Make the process die in the middle of a step: after the optimizer, before anything is kept."""
+    """Die in the middle of a step: after the optimizer, before anything is kept."""
     update, calls = EMA.update, []
 
-    def dying(self, model):
+    def dying(self, state):
         calls.append(None)
         if len(calls) == step:
-            raise Killed
-        update(self, model)
+            raise KilledError
+        update(self, state)
 
     monkeypatch.setattr(EMA, "update", dying)
 
@@ -72,7 +72,7 @@ def test_killed_at_any_step_and_resumed_equals_uninterrupted(
         uninterrupted["log"] = without_clocks(uninterrupted["folder"])
     with monkeypatch.context() as patch:
         killed_at(patch, step)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             train(config(tiny_overrides, "cut", *MORE))
     folder = train(config(tiny_overrides, "cut", *MORE))
     assert_same_weights(folder, uninterrupted["folder"])
@@ -116,7 +116,7 @@ def test_gradient_accumulation_resumes_too(tiny_overrides, monkeypatch):
     whole = train(config(tiny_overrides, "whole", *more))
     with monkeypatch.context() as patch:
         killed_at(patch, 4)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             train(config(tiny_overrides, "cut", *more))
     assert_same_weights(train(config(tiny_overrides, "cut", *more)), whole)
 
@@ -205,7 +205,7 @@ def test_schedule_free_resumes_bit_for_bit(tiny_overrides, monkeypatch):
     whole = train(config(tiny_overrides, "whole", *more))
     with monkeypatch.context() as patch:
         killed_at(patch, 9)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             train(config(tiny_overrides, "cut", *more))
     assert_same_weights(train(config(tiny_overrides, "cut", *more)), whole)
 

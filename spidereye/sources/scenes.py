@@ -31,7 +31,7 @@ class SceneSource:
         if count < 1 or seed < 0:
             raise SpiderEyeError(
                 f"procedural scenes need a positive number of scenes and a seed of 0 or more, got "
-                f"{count} and {seed}; set dataset.scene_count_{split} and dataset.seed"
+                f"{count} and {seed}; set dataset.scene_count_{split} and seed"
             )
         self._key = (seed, _SPLIT_NUMBER[split])
         self._cache_bytes = cache_bytes

@@ -1,0 +1,143 @@
+"""Values that cannot work are refused before any work starts, by an error that names the key."""
+
+from spidereye.camera import check_mask_mode
+from spidereye.config import Config
+from spidereye.encoder import EncoderConfig
+from spidereye.errors import SpiderEyeError
+from spidereye.fusion import build_fusion
+from spidereye.metrics import METRICS
+from spidereye.optimizer import OPTIMIZERS
+from spidereye.rig import SPIDER4_YAW
+
+
+def check(config: Config) -> None:
+    """Raises SpiderEyeError naming the first key whose value cannot work."""
+    _check_numbers(config)
+    _check_sizes(config)
+    _check_choices(config)
+
+
+def _check_choices(config: Config) -> None:
+    data, ssdd, training = config.dataset, config.ssdd, config.training
+    choices = {
+        "task": (config.task, ("train", "eval")),
+        "dataset.rig": (data.rig, ("spider4",)),
+        "dataset.jitter_target": (data.jitter_target, ("xi", "f", "both")),
+        "dataset.on_bad_file": (data.on_bad_file, ("stop", "skip")),
+        "ssdd.compile": (ssdd.compile, (True, False, "auto")),
+        "ssdd.weights": (ssdd.weights, ("ema", "raw")),
+        "training.mixed_precision": (training.mixed_precision, ("bf16", "fp16", "no")),
+        "training.optimizer": (training.optimizer, tuple(OPTIMIZERS)),
+        "training.save_on_best": (training.save_on_best, tuple(METRICS)),
+    }
+    choices |= {
+        f"evaluation.protocols[{i}]": (name, ("clean", "jitter"))
+        for i, name in enumerate(config.evaluation.protocols)
+    }
+    choices |= {
+        f"training.trackers[{i}]": (name, ("tensorboard", "wandb", "trackio"))
+        for i, name in enumerate(training.trackers)
+    }
+    for key, (value, allowed) in choices.items():
+        if value not in allowed:
+            names = ", ".join(str(choice).lower() if isinstance(choice, bool) else choice
+                              for choice in allowed)  # fmt: skip
+            raise SpiderEyeError(f"{key} must be one of {names}, got {value!r}")
+    check_mask_mode(data.mask_mode)
+    build_fusion(config.model().fusion)
+    if not data.return_all_views:
+        raise SpiderEyeError(
+            "dataset.return_all_views=false is not supported: the panorama is made from all views "
+            "of the rig; leave it true"
+        )
+    if config.distill_teacher:
+        raise SpiderEyeError("distill_teacher=true is not available yet; leave it false")
+
+
+def _check_numbers(config: Config) -> None:
+    data, training = config.dataset, config.training
+    positive = {
+        "dataset.im_size": data.im_size,
+        "dataset.batch_size": data.batch_size,
+        "dataset.f_pix": data.f_pix,
+        "dataset.f_pix_size": data.f_pix_size,
+        "dataset.limit": data.limit,
+        "ssdd.fm_sampler.steps": config.ssdd.fm_sampler.steps,
+        "ssdd.fm_sampler.t_pow_shift": config.ssdd.fm_sampler.t_pow_shift,
+        "training.lr": training.lr,
+        "training.grad_clip": training.grad_clip,
+        "training.grad_accumulate": training.grad_accumulate,
+        "training.epochs": training.epochs,
+        "training.max_steps": training.max_steps,
+        "training.eval_freq": training.eval_freq,
+        "training.eval_steps": training.eval_steps,
+        "training.save_freq": training.save_freq,
+        "training.log_freq": training.log_freq,
+        "evaluation.batch_size": config.evaluation.batch_size,
+        "ssdd.fusion_hidden_dim": config.ssdd.fusion_hidden_dim,
+        "dataset.scene_count_train": data.scene_count_train,
+        "dataset.scene_count_val": data.scene_count_val,
+    }
+    if config.aux_losses.repa is not None:
+        positive["aux_losses.repa.i_extract"] = config.aux_losses.repa.i_extract
+        positive["aux_losses.repa.n_layers"] = config.aux_losses.repa.n_layers
+    for key, value in positive.items():
+        if value is not None and not value > 0:
+            raise SpiderEyeError(f"{key} must be greater than 0, got {value}")
+    not_negative = {
+        "seed": config.seed,
+        "show_samples": config.show_samples,
+        "dataset.num_workers": data.num_workers,
+        "dataset.xi": data.xi,
+        "dataset.rotation_jitter": data.rotation_jitter,
+        "dataset.brightness": data.brightness,
+        "ssdd.ema.start_iter": config.ssdd.ema.start_iter,
+        "training.warmup": training.warmup,
+        "training.weight_decay": training.weight_decay,
+    }
+    not_negative |= {f"losses.{name}": value for name, value in vars(config.losses).items()}
+    for key, value in not_negative.items():
+        if value < 0:
+            raise SpiderEyeError(f"{key} must not be negative, got {value}")
+    fractions = {
+        "dataset.xi_jitter": data.xi_jitter,
+        "dataset.f_jitter": data.f_jitter,
+        "dataset.contrast": data.contrast,
+        "dataset.color_jitter": data.color_jitter,
+        "ssdd.ema.decay": config.ssdd.ema.decay,
+    }
+    for key, value in fractions.items():
+        if not 0 <= value < 1:
+            raise SpiderEyeError(f"{key} must lie in [0, 1), got {value}")
+    if not config.evaluation.protocols:
+        raise SpiderEyeError("evaluation.protocols is empty; choose of clean, jitter")
+
+
+def _check_sizes(config: Config) -> None:
+    size = config.ssdd.decoder_image_size
+    if len(size) != 2 or size[0] != 2 * size[1]:
+        raise SpiderEyeError(
+            f"ssdd.decoder_image_size is [W, H] of a 2:1 panorama with W = 2H, got {size}"
+        )
+    factor = EncoderConfig(config.ssdd.encoder, config.ssdd.encoder_width).factor
+    side, height = config.dataset.im_size, size[1]
+    if side % factor:
+        raise SpiderEyeError(
+            f"dataset.im_size={side} is not divisible by {factor}, the downsampling of encoder "
+            f"{config.ssdd.encoder}; try {max(1, round(side / factor)) * factor}"
+        )
+    if height % 8:
+        raise SpiderEyeError(
+            f"ssdd.decoder_image_size={size}: H must be a multiple of 8, the decoder's downsampling"
+        )
+    if height != side:
+        raise SpiderEyeError(
+            f"ssdd.fusion_type={config.ssdd.fusion_type} makes the panorama's height equal to the "
+            f"views' side: dataset.im_size={side} needs ssdd.decoder_image_size=[{2 * side},{side}]"
+            f", got [{size[0]},{size[1]}]"
+        )
+    if config.ssdd.n_views != len(SPIDER4_YAW):
+        raise SpiderEyeError(
+            f"ssdd.n_views={config.ssdd.n_views}, but the rig {config.dataset.rig} has "
+            f"{len(SPIDER4_YAW)} views"
+        )
