@@ -1,0 +1,25 @@
+"""SpiderEye: N fisheye views to one 360° panorama.
+
+from spidereye import Stitcher
+views = ["front.jpg", "right.jpg", "back.jpg", "left.jpg"]
+panorama = Stitcher.load("runs/jobs/mine/best")(views).picture
+"""
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spidereye.stitcher import Stitcher
+
+__all__ = ["Stitcher", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    # Looked up on first use, so that importing the package does not import PyTorch.
+    if name == "Stitcher":
+        from spidereye.stitcher import Stitcher
+
+        return Stitcher
+    if name == "__version__":
+        return version("spidereye")
+    raise AttributeError(f"module 'spidereye' has no attribute {name!r}")

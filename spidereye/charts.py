@@ -48,7 +48,7 @@ def line_chart(
             )  # fmt: skip
         if logarithmic and all(value > 0 for points in curves.values() for _, value in points):
             axes.set_yscale("log")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
         axes.set_xlabel(x_label, color=_INK)
         axes.set_ylabel(y_label, color=_INK)
         axes.grid(color=_QUIET, alpha=0.22, linewidth=0.7)

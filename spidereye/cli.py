@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from spidereye.allocator import keep_large_buffers
+from spidereye.cpu import keep_large_buffers, wait_asleep
 from spidereye.errors import SpiderEyeError
 
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -122,34 +122,26 @@ def launch(arguments: list[str]) -> None:
         script = "accelerate launch ssdd/main_multiview.py"
         run_job(config_name, overrides or [], config_dir, f"{script} {shlex.join(arguments)}")
 
-    _run(lambda: launcher(arguments, standalone_mode=False))
+    _run(lambda: launcher(arguments))
 
 
 def main() -> None:
     """Entry point of `spidereye`."""
-    _run(lambda: app(standalone_mode=False))
+    _run(app)
 
 
 def _run(command: Callable[[], object]) -> None:
     """Run a command; a user's mistake is one line and exit code 2, Ctrl-C is exit code 130."""
-    import click
-
     from spidereye.interrupt import Interrupt
 
+    wait_asleep()
     keep_large_buffers()
     try:
-        code = command()
+        command()
     except SpiderEyeError as error:
         _fail(str(error), 2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
     except Interrupt as stop:
         _fail(str(stop), 130)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted", 130)
-    else:
-        sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(text: str, code: int) -> None:

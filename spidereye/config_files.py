@@ -67,15 +67,13 @@ def _explain(name: str, error: Exception) -> str:
     if cause is not None:
         lines += [line.strip() for line in str(cause).splitlines() if line.strip()]
     text = " ".join(dict.fromkeys(lines))
-    if "Could not override" in text and "not in" in text:
-        key = text.split("'")[1]
-        known = _keys(Config)
-        close = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+    full_key = [line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")]
+    if "not in '" in text and full_key:
+        close = difflib.get_close_matches(full_key[0], _keys(Config), n=1, cutoff=0.4)
         hint = f"; did you mean {close[0]}?" if close else ""
-        return f"unknown key {key!r}{hint}"
+        return f"unknown key {full_key[0]!r}{hint}"
     if "Cannot find primary config" in text:
         return f"no config named {name!r}; there are {', '.join(config_names())}"
-    full_key = [line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")]
     reasons = [
         line for line in lines if not line.startswith(("full_key:", "object_type=", "Error"))
     ]

@@ -6,7 +6,6 @@ is its weights, its optimizer and a few counters: a resumed run equals an uninte
 
 import math
 import time
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +15,6 @@ from torch import Tensor
 
 from spidereye.batches import Batch, GlobalBatches, loader
 from spidereye.checkpoint import (
-    Checkpoint,
     is_checkpoint,
     load_checkpoint,
     save_checkpoint,
@@ -26,15 +24,13 @@ from spidereye.ema import EMA
 from spidereye.errors import SpiderEyeError
 from spidereye.evaluate import Evaluation, evaluate, worker_count
 from spidereye.interrupt import Interrupt, stop_after_step
-from spidereye.losses import TrainingLoss, training_draws
+from spidereye.losses import training_draws
 from spidereye.metrics import METRICS
 from spidereye.model import SpiderEyeModel
 from spidereye.optimizer import (
     build_optimizer,
-    pack_optimizer,
     raw_weights,
     set_learning_rate,
-    unpack_optimizer,
 )
 from spidereye.progress import progress
 from spidereye.report import contact_sheet, result_line
@@ -47,20 +43,7 @@ from spidereye.setup import (
     say,
     start_weights,
 )
-from spidereye.weights import fill
-
-
-@dataclass
-class TrainingState:
-    """Where a run is. step: optimizer steps done.   epoch, batch: where the data goes on.
-    sums, count: the loss terms since the last log line.   best: {"metric", "value", "step"}."""
-
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    count: int = 0
-    best: dict[str, Any] = field(default_factory=dict)
+from spidereye.training_state import TrainingState, restore, snapshot
 
 
 def train(config: Config, resume_command: str = "") -> Path:
@@ -84,7 +67,7 @@ def train(config: Config, resume_command: str = "") -> Path:
     ema = EMA(model.to(accelerator.device), config.ssdd.ema)
     optimizer = build_optimizer(loss, config.training)
     if resumed is not None:
-        state = _restore(resumed, config, loss, ema, optimizer, last)
+        state = restore(resumed, config, loss, ema, optimizer, last)
         say(accelerator, f"resuming {folder} at step {state.step}, epoch {state.epoch}")
         say(accelerator, _changes(resumed.config, config_to_dict(config)))
     compile_networks(config, model)
@@ -169,14 +152,14 @@ def train(config: Config, resume_command: str = "") -> Path:
                     better = _note_result(config, state, result, log, accelerator)
                     if accelerator.is_main_process:
                         contact_sheet(result, folder / "samples" / f"step_{state.step:08d}.png")
-                        kept = _snapshot(config, loss, ema, optimizer, state)
+                        kept = snapshot(config, loss, ema, optimizer, state)
                         for name in ["best", "last"] if better else ["last"]:
                             save_checkpoint(folder / name, kept)
                     accelerator.wait_for_everyone()
                     clock = time.monotonic()  # evaluating is no training time
                 elif _save_due(config, state) or stopping:
                     if accelerator.is_main_process:
-                        save_checkpoint(last, _snapshot(config, loss, ema, optimizer, state))
+                        save_checkpoint(last, snapshot(config, loss, ema, optimizer, state))
                     accelerator.wait_for_everyone()
                 if stopping and not finished:
                     raise Interrupt(f"stopped at step {state.step}, saved in {last}")
@@ -270,46 +253,3 @@ def _note_result(
         state.best = {"metric": metric, "value": value, "step": state.step}
     say(accelerator, f"step {state.step}: {result_line(result)}{note}")
     return better
-
-
-def _snapshot(
-    config: Config,
-    loss: TrainingLoss,
-    ema: EMA[SpiderEyeModel],
-    optimizer: torch.optim.Optimizer,
-    state: TrainingState,
-) -> Checkpoint:
-    tensors, description = pack_optimizer(optimizer)
-    raw = raw_weights(loss.model, optimizer)
-    # Under a schedule-free optimizer the weights in training are not the raw ones that are kept.
-    tensors |= {
-        f"model.{name}": value
-        for name, value in loss.model.state_dict().items()
-        if value is not raw[name] and not torch.equal(value, raw[name])
-    }
-    if loss.repa is not None:
-        tensors |= {f"repa.{name}": value for name, value in loss.repa.head.state_dict().items()}
-    training = {**asdict(state), "ema_updates": ema.updates, "optimizer": description}
-    return Checkpoint(raw, dict(ema.model.state_dict()), config_to_dict(config), training, tensors)
-
-
-def _restore(
-    checkpoint: Checkpoint,
-    config: Config,
-    loss: TrainingLoss,
-    ema: EMA[SpiderEyeModel],
-    optimizer: torch.optim.Optimizer,
-    folder: Path,
-) -> TrainingState:
-    def part(prefix: str) -> dict[str, Tensor]:
-        tensors = checkpoint.training_tensors.items()
-        return {n.removeprefix(prefix): t for n, t in tensors if n.startswith(prefix)}
-
-    training = dict(checkpoint.training)
-    fill(loss.model, checkpoint.raw | part("model."), str(folder))
-    fill(ema.model, checkpoint.ema, str(folder))
-    if loss.repa is not None:
-        fill(loss.repa.head, part("repa."), str(folder))
-    ema.updates = training.pop("ema_updates")
-    unpack_optimizer(optimizer, checkpoint.training_tensors, training.pop("optimizer"))
-    return TrainingState(**training)

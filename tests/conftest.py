@@ -5,6 +5,10 @@ import warnings
 from pathlib import Path
 
 import pytest
+
+# Threads that wait asleep: spinning ones make every other process on the machine crawl.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 
 # The tests' networks are tiny and run side by side (-n); more threads would only wait for others.

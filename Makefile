@@ -1,0 +1,33 @@
+# Two commands: `make quickstart` does the main job on built-in data, `make test` passes the tests.
+# Both create .venv and install what they need, from constraints.txt.
+
+PYTHON ?= python3
+BIN := .venv/bin
+DATA ?=
+
+.PHONY: quickstart test slow lint clean
+
+quickstart: .venv/installed
+	$(BIN)/spidereye quickstart $(if $(DATA),--data "$(DATA)")
+
+test: .venv/installed
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+slow: .venv/installed
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+# torch first and by itself, so that the CPU build of constraints.txt is what everything else finds.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[test,repa,schedulefree]"
+	touch $@
+
+clean:
+	rm -rf .venv build dist

@@ -1,0 +1,75 @@
+"""Where a training run is, to a checkpoint and back."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spidereye.checkpoint import Checkpoint
+from spidereye.config import Config, config_to_dict
+from spidereye.ema import EMA
+from spidereye.losses import TrainingLoss
+from spidereye.model import SpiderEyeModel
+from spidereye.optimizer import pack_optimizer, raw_weights, unpack_optimizer
+from spidereye.weights import fill
+
+
+@dataclass
+class TrainingState:
+    """Where a run is. step: optimizer steps done.   epoch, batch: where the data goes on.
+    sums, count: the loss terms since the last log line.   best: {"metric", "value", "step"}."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    count: int = 0
+    best: dict[str, Any] = field(default_factory=dict)
+
+
+def snapshot(
+    config: Config,
+    loss: TrainingLoss,
+    ema: EMA[SpiderEyeModel],
+    optimizer: torch.optim.Optimizer,
+    state: TrainingState,
+) -> Checkpoint:
+    """Everything that a resumed run needs, and both sets of weights."""
+    tensors, description = pack_optimizer(optimizer)
+    raw = raw_weights(loss.model, optimizer)
+    # Under a schedule-free optimizer the weights in training are not the raw ones that are kept.
+    tensors |= {
+        f"model.{name}": value
+        for name, value in loss.model.state_dict().items()
+        if value is not raw[name] and not torch.equal(value, raw[name])
+    }
+    if loss.repa is not None:
+        tensors |= {f"repa.{name}": value for name, value in loss.repa.head.state_dict().items()}
+    training = {**asdict(state), "ema_updates": ema.updates, "optimizer": description}
+    return Checkpoint(raw, dict(ema.model.state_dict()), config_to_dict(config), training, tensors)
+
+
+def restore(
+    checkpoint: Checkpoint,
+    config: Config,
+    loss: TrainingLoss,
+    ema: EMA[SpiderEyeModel],
+    optimizer: torch.optim.Optimizer,
+    folder: Path,
+) -> TrainingState:
+    """Fill networks, average and optimizer from a checkpoint of `folder`; returns the counters."""
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        tensors = checkpoint.training_tensors.items()
+        return {n.removeprefix(prefix): t for n, t in tensors if n.startswith(prefix)}
+
+    training = dict(checkpoint.training)
+    fill(loss.model, checkpoint.raw | part("model."), str(folder))
+    fill(ema.model, checkpoint.ema, str(folder))
+    if loss.repa is not None:
+        fill(loss.repa.head, part("repa."), str(folder))
+    ema.updates = training.pop("ema_updates")
+    unpack_optimizer(optimizer, checkpoint.training_tensors, training.pop("optimizer"))
+    return TrainingState(**training)

@@ -1,0 +1,216 @@
+"""What people type: the documented commands, verbatim, and every command's errors."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTED = (
+    "accelerate launch ssdd/main_multiview.py -cn=SpiderEye run_name=train_enc_f8c4_1 "
+    "dataset.im_size=128 training.lr=1e-4 ssdd.encoder_train=true"
+)
+SMALL = (
+    "dataset.root=$SPIDEREYE_SHARED/panoramas dataset.im_size=64 "
+    "'ssdd.decoder_image_size=[128,64]' ssdd.decoder=XS ssdd.encoder_width=32 "
+    "dataset.batch_size=2 training.max_steps=3 aux_losses.lpips=false aux_losses.repa=null "
+    "ssdd.compile=false training.mixed_precision=no"
+)
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def run(command: str, cwd: Path = ROOT, timeout: int = 300) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        shell=True,
+        cwd=cwd,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def spidereye(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return run(shlex.join(["spidereye", *map(str, arguments)]), cwd)
+
+
+def one_line(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert result.returncode == 2, result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("spidereye: ") and "Traceback" not in result.stderr, result.stderr
+    assert all(word in last for word in words), last
+
+
+def test_the_documented_command_says_that_there_is_no_data():
+    if Path("/data/360SP-data").exists():
+        pytest.skip("the documented data is here")
+    result = run(DOCUMENTED)
+    assert result.returncode != 0  # accelerate's own exit code; ours underneath is 2
+    assert "coverage: 26.7% of the sphere" in result.stderr
+    lines = [x for x in result.stderr.splitlines() if x.startswith("spidereye: ")]
+    assert len(lines) == 1 and "no data at /data/360SP-data" in lines[0]
+    direct = run(DOCUMENTED.replace("accelerate launch", "python"))
+    one_line(direct, "no data at /data/360SP-data", "dataset.root")
+
+
+@pytest.mark.slow
+def test_the_documented_command_with_small_settings_trains_evaluates_and_saves(shared, tmp_path):
+    result = run(f"{DOCUMENTED} {SMALL} runs_dir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "jobs" / "train_enc_f8c4_1"
+    assert "WARNING: the views see only" in result.stderr
+    entries = [json.loads(x) for x in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [e["kind"] for e in entries] == ["train", "eval", "eval", "eval"]
+    assert entries[1]["method"] == "model (ema)"
+    assert (folder / "last" / "ema.safetensors").exists()
+    assert list((folder / "tensorboard").glob("events*"))
+    checkpoint = f"task=eval ssdd.checkpoint={folder}/last evaluation.protocols=[clean]"
+    result = run(f"{DOCUMENTED} {SMALL} runs_dir={tmp_path} run_name=e {checkpoint}")
+    assert result.returncode == 0, result.stderr
+    assert "model (ema)" in result.stdout and (tmp_path / "jobs" / "e" / "results.json").exists()
+
+
+@pytest.fixture
+def trained(tiny_overrides, tmp_path):
+    result = spidereye("train", *tiny_overrides, "run_name=t", "training.max_steps=2")
+    assert result.returncode == 0, result.stderr
+    return tmp_path / "runs" / "jobs" / "t" / "last"
+
+
+@pytest.fixture
+def views(tmp_path):
+    paths = []
+    for index, name in enumerate(("front", "right", "back", "left")):
+        picture = np.full((64, 64, 3), 60 * index, np.uint8)
+        paths.append(tmp_path / f"{name}.png")
+        Image.fromarray(picture).save(paths[-1])
+    return paths
+
+
+def test_train_then_stitch_and_eval(trained, views, tmp_path):
+    output = tmp_path / "pano.jpg"
+    result = spidereye("stitch", *views, "-o", output, "--checkpoint", trained)
+    assert result.returncode == 0, result.stderr
+    assert "32x16" in result.stdout and "ema weights" in result.stdout
+    assert "coverage: 100.0%" in result.stderr
+    assert Image.open(output).size == (32, 16)
+    raw = spidereye("stitch", *views, "-o", output, "--checkpoint", trained, "--weights", "raw")
+    assert "raw weights" in raw.stdout
+    result = spidereye("eval", trained, f"runs_dir={tmp_path}", "run_name=e", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "model (ema)" in result.stdout and "stitch" in result.stdout
+
+
+def test_geometric_stitch_needs_no_checkpoint(views, tmp_path):
+    output = tmp_path / "pano.png"
+    # A lens of about 120°, so that each axis is seen by its own view only.
+    result = spidereye("stitch", *views, "-o", output, "--method", "geometric",
+                       "--f-pix-size", 320)  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    picture = np.asarray(Image.open(output))
+    assert picture.shape == (64, 128, 3)
+    # Front in the middle, right at three quarters, back at the seam, left at a quarter.
+    row = picture[32, [64, 96, 0, 32], 0]
+    assert row.tolist() == [0, 60, 120, 180]
+    long_lens = spidereye("stitch", *views, "-o", output, "--method", "geometric",
+                          "--f-pix-size", 64)  # fmt: skip
+    assert "WARNING" in long_lens.stderr
+
+
+def test_stitch_errors(views, tmp_path):
+    out = tmp_path / "pano.png"
+    geometric = ("--method", "geometric")
+    one_line(spidereye("stitch", *views, "-o", out), "--checkpoint", "geometric")
+    one_line(spidereye("stitch", *views[:3], "-o", out, *geometric), "expected 4", "got 3")
+    one_line(spidereye("stitch", *views, "-o", tmp_path / "pano.xyz", *geometric), "xyz")
+    one_line(spidereye("stitch", *views, "-o", out, "--method", "magic"), "magic")
+    one_line(spidereye("stitch", *views, "-o", out, "--checkpoint", "nowhere"), "nowhere")
+    wide = tmp_path / "wide.png"
+    Image.fromarray(np.zeros((32, 64, 3), np.uint8)).save(wide)
+    one_line(spidereye("stitch", wide, *views[1:], "-o", out, *geometric), "square", "64x32")
+    one_line(spidereye("stitch", tmp_path / "no.png", *views[1:], "-o", out, *geometric), "no.png")
+    assert not out.exists()
+
+
+def test_data_errors(tmp_path, trained):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "without" / "stuff").mkdir(parents=True)
+    for root, words in (("empty", "train"), ("without", "stuff"), ("nowhere", "no data at")):
+        one_line(spidereye("train", f"dataset.root={tmp_path / root}"), words)
+    one_line(spidereye("train", "dataset.im_sise=3"), "dataset.im_size")
+    one_line(spidereye("eval"), "checkpoint")
+    (trained / "ema.safetensors").unlink()
+    one_line(spidereye("eval", trained), "incomplete", "ema.safetensors")
+    assert spidereye("fly").returncode == 2
+
+
+def test_info_counts_the_built_networks():
+    result = spidereye("info")
+    assert result.returncode == 0, result.stderr
+    for count in ("5.00", "14.06", "21.14", "50.28", "90.76", "161.27", "362.69", "34.16"):
+        assert count in result.stdout
+    for file in ("vgg16-397923af.pth", "alexnet", "inception"):
+        assert file in result.stdout
+
+
+def test_help_of_every_command():
+    for command in ("", "train", "eval", "stitch", "info", "quickstart"):
+        result = run(f"spidereye {command} --help")
+        assert result.returncode == 0 and "Usage" in result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_from_outside_and_resumed_by_the_same_command(tiny_overrides, tmp_path, number):
+    def command(name):
+        return ["spidereye", "train", *tiny_overrides, f"run_name={name}", "training.max_steps=30",
+                "training.save_freq=5", "training.eval_freq=1000"]  # fmt: skip
+
+    folder = tmp_path / "runs" / "jobs"
+    process = subprocess.Popen(command("cut"), env=ENVIRONMENT, cwd=ROOT, stderr=subprocess.PIPE,
+                               text=True)  # fmt: skip
+    state = folder / "cut" / "last" / "training.json"
+    deadline = time.monotonic() + 120
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    if number == signal.SIGINT:
+        assert process.returncode == 130 and "saved in" in errors, errors
+    assert 5 <= json.loads(state.read_text())["step"] < 30
+    for name in ("cut", "whole"):
+        subprocess.run(command(name), env=ENVIRONMENT, cwd=ROOT, check=True, capture_output=True)
+    for file in ("raw.safetensors", "ema.safetensors"):
+        cut, whole = ((folder / name / "last" / file).read_bytes() for name in ("cut", "whole"))
+        assert cut == whole
+
+
+@pytest.mark.slow
+def test_two_processes_train_like_one(tiny_overrides, tmp_path):
+    """Same draws, same batches, so the same weights up to the order of sums."""
+    from safetensors.torch import load_file
+
+    more = "training.max_steps=4 training.eval_freq=1000"
+    launcher = f"ssdd/main_multiview.py -cn=SpiderEye360 {shlex.join(tiny_overrides)} {more}"
+    for processes, name in ((1, "one"), (2, "two")):
+        result = run(
+            f"accelerate launch --cpu --num_processes={processes} {launcher} run_name={name}"
+        )
+        assert result.returncode == 0, result.stderr
+    one, two = (
+        load_file(tmp_path / "runs/jobs" / name / "last" / "raw.safetensors")
+        for name in ("one", "two")
+    )
+    for name, value in one.items():
+        assert float((value - two[name]).abs().max()) < 1e-3, name
+    result = run(f"accelerate launch --cpu --num_processes=2 {launcher} dataset.batch_size=3")
+    assert "not divisible by their number, 2" in result.stderr.replace("\n", " ")

@@ -1,0 +1,104 @@
+"""Named configs, overrides and errors that name the key."""
+
+import pytest
+import yaml
+
+from spidereye.config import Config, config_to_dict
+from spidereye.config_files import config_from_dict, config_names, load_config
+from spidereye.errors import SpiderEyeError
+
+TRAINED = ["ssdd.encoder_train=true"]
+
+
+def leaves(values, prefix=""):
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def test_every_documented_key_has_its_documented_value(shared):
+    text = (shared / "SpiderEye.reference.yaml").read_text(encoding="utf-8")
+    documented = yaml.safe_load(text.replace("<date>/<time>", "null"))
+    ours = dict(leaves(config_to_dict(load_config("SpiderEye", []))))
+    for key, value in leaves(documented):
+        assert key in ours, key
+        # YAML 1.1 reads 1.0e-4 as a number but 1e-4 as text; both mean the number.
+        assert ours[key] == value, key
+
+
+def test_named_configs():
+    assert set(config_names()) == {"SpiderEye", "SpiderEye360", "quickstart"}
+    assert load_config("SpiderEye360", []).dataset.f_pix_size == 560
+    assert float(load_config("SpiderEye360", []).rig().cameras[0].lens.f) == pytest.approx(50.2857)
+    assert float(load_config("SpiderEye", []).rig().cameras[0].lens.f) == 220
+    assert load_config("quickstart", []).dataset.type == "scenes"
+
+
+def test_configs_survive_the_checkpoint():
+    config = load_config("SpiderEye360", ["dataset.im_size=64", "ssdd.decoder_image_size=[128,64]"])
+    saved = yaml.safe_load(yaml.safe_dump(config_to_dict(config)))
+    assert config_from_dict(saved, []) == config
+    assert config_from_dict(saved, ["training.lr=1e-3"]).training.lr == 1e-3
+    with pytest.raises(SpiderEyeError, match="learning_rate"):
+        config_from_dict(saved, ["training.learning_rate=1"])
+    with pytest.raises(SpiderEyeError, match=r"training\.lr"):
+        config_from_dict(saved, ["training.lr=fast"])
+
+
+def test_a_config_of_ones_own(tmp_path):
+    (tmp_path / "mine.yaml").write_text("defaults: [SpiderEye, _self_]\ntraining: {lr: 0.5}\n")
+    assert load_config("mine", [], str(tmp_path)).training.lr == 0.5
+
+
+@pytest.mark.parametrize(
+    "override,words",
+    [
+        ("ssdd.encodr=f8c4", r"unknown key 'ssdd\.encodr'; did you mean ssdd\.encoder\?"),
+        ("training.lr=fast", r"training\.lr: .*'fast'"),
+        ("dataset.im_size=1.5", r"dataset\.im_size"),
+        ("ssdd.decoder_image_size=[a,b]", r"ssdd\.decoder_image_size"),
+        ("dataset.im_size=60", r"dataset\.im_size=60 is not divisible by 8.*64"),
+        ("dataset.im_size=64", r"dataset\.im_size=64 needs ssdd\.decoder_image_size=\[128,64\]"),
+        ("ssdd.decoder_image_size=[256,100]", "W = 2H"),
+        ("ssdd.decoder_image_size=[256,128,3]", "W = 2H"),
+        ("ssdd.decoder=XXL", "XS, S, B, M, L, XL, H"),
+        ("ssdd.encoder=f7c4", "f8c4"),
+        ("ssdd.encoder_width=33", "multiple of 32"),
+        ("ssdd.fusion_type=best", "concat_conv, average"),
+        ("ssdd.view_encoding_type=none", "sinusoidal, learnable, directional"),
+        ("ssdd.compile=maybe", "true, false, auto"),
+        ("ssdd.n_views=3", r"ssdd\.n_views=3.*4 views"),
+        ("dataset.mask_mode=round", "inscribed, diagonal, none"),
+        ("dataset.return_all_views=false", r"dataset\.return_all_views"),
+        ("dataset.batch_size=0", r"dataset\.batch_size must be greater than 0"),
+        ("dataset.im_size=0", r"dataset\.im_size must be greater than 0"),
+        ("dataset.f_pix=0", r"dataset\.f_pix must"),
+        ("dataset.xi=-0.5", r"dataset\.xi must not be negative"),
+        ("dataset.xi_jitter=1.5", r"dataset\.xi_jitter"),
+        ("seed=-1", "seed must not be negative"),
+        ("dataset.num_workers=-1", r"dataset\.num_workers"),
+        ("training.optimizer=sgd", "adamw, radam_schedulefree"),
+        ("training.save_on_best=beauty", "PSNR"),
+        ("evaluation.protocols=[rain]", "clean, jitter"),
+        ("evaluation.protocols=[]", "empty"),
+        ("distill_teacher=true", "distill_teacher"),
+        ("task=play", "train, eval"),
+        ("+new=1", "key=value"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_what_cannot_work_is_one_line_that_names_the_key(override, words):
+    with pytest.raises(SpiderEyeError, match=words) as caught:
+        load_config("SpiderEye", [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_config_lists_the_known():
+    with pytest.raises(SpiderEyeError, match="SpiderEye, SpiderEye360, quickstart"):
+        load_config("Spider", [])
+
+
+def test_defaults_are_the_documented_config():
+    assert load_config("SpiderEye", []) == Config()
