@@ -69,8 +69,12 @@ def evaluate_checkpoint(specification: str, overrides: list[str]) -> None:
     run_evaluation(config)
 
 
-def run_evaluation(config: Config) -> list[Evaluation]:
-    """Every configured protocol on the validation split: tables, results.json, contact sheets."""
+def run_evaluation(config: Config, folder: Path | None = None) -> list[Evaluation]:
+    """Every configured protocol on the validation split: tables, results.json, contact sheets.
+
+    folder: where the files go; None: the run folder.
+    """
+    folder = folder or config.run_folder
     if config.ssdd.checkpoint is None:
         raise SpiderEyeError("task=eval needs weights: set ssdd.checkpoint=…")
     accelerator = build_accelerator(config)
@@ -99,11 +103,11 @@ def run_evaluation(config: Config) -> list[Evaluation]:
         results.append(result)
         if accelerator.is_main_process:
             print_table(result, Console())
-            contact_sheet(result, config.run_folder / f"contact_sheet_{protocol}.png")
+            contact_sheet(result, folder / f"contact_sheet_{protocol}.png")
     if accelerator.is_main_process:
         about = {"weights": origin, "config": config_to_dict(config)}
-        write_results(results, config.run_folder / "results.json", about)
-        print(f"results: {config.run_folder}/results.json and contact_sheet_*.png")
+        write_results(results, folder / "results.json", about)
+        print(f"results: {folder}/results.json and contact_sheet_*.png")
     return results
 
 

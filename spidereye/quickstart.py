@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from spidereye.checkpoint import is_checkpoint, read_config, recover
-from spidereye.config import Config, config_to_dict
+from spidereye.config import Config
 from spidereye.config_files import load_config
 from spidereye.coverage import coverage
 from spidereye.errors import SpiderEyeError
@@ -22,7 +22,6 @@ from spidereye.evaluate import Evaluation
 from spidereye.html_report import write_report
 from spidereye.jobs import run_evaluation
 from spidereye.model import build_on_meta, parameter_count
-from spidereye.report import contact_sheet, write_results
 from spidereye.run_log import read_log
 from spidereye.train import train
 
@@ -53,17 +52,12 @@ def run_quickstart(data: Path | None, overrides: list[str]) -> None:
     steps = _steps_done(config)
     asked = deepcopy(config)
     asked.task, asked.ssdd.checkpoint = "eval", str(config.run_folder / "last")
-    evaluations = run_evaluation(asked)
+    evaluations = run_evaluation(asked, report.parent)
     evaluated = time.monotonic()
 
     times = f"{steps - before} steps of training in {_duration(trained - started)}, evaluation in "
     times += _duration(evaluated - trained)
     about = _about(config, command, steps, evaluations, times)
-    for result in evaluations:
-        contact_sheet(result, report.with_name(f"contact_sheet_{result.protocol}.png"))
-    write_results(
-        evaluations, report.with_name("results.json"), {**about, "config": config_to_dict(config)}
-    )
     entries = read_log(config.run_folder / "metrics.jsonl")
     write_report(config.run_folder, evaluations, entries, about, report, config.rig().names)
     print(f"report: {report} (open it in a browser)")

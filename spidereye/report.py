@@ -26,15 +26,15 @@ def cell(metric: str, value: float | None) -> str:
 
 
 def print_table(result: Evaluation, console: Console) -> None:
-    """Methods down, metrics across; an arrow says which way is better."""
-    table = Table(
-        title=f"protocol {result.protocol}, {result.samples} panoramas", title_justify="left"
-    )
-    table.add_column("method", no_wrap=True)
+    """Metrics down, methods across, so that it fits a terminal; an arrow says which way is better."""
+    title = f"protocol {result.protocol}, mean over {result.samples} panoramas"
+    table = Table(title=title, title_justify="left")
+    table.add_column("metric", no_wrap=True)
+    for method in result.table:
+        table.add_column(method, justify="right", no_wrap=True)
     for name, metric in METRICS.items():
-        table.add_column(f"{name} {'↑' if metric.higher_is_better else '↓'}", justify="right")
-    for method, values in result.table.items():
-        table.add_row(method, *(cell(name, values[name]) for name in METRICS))
+        label = f"{name} {'↑' if metric.higher_is_better else '↓'} {metric.unit}".rstrip()
+        table.add_row(label, *(cell(name, values[name]) for values in result.table.values()))
     console.print(table)
     for note in result.notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)

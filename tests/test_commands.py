@@ -214,3 +214,25 @@ def test_two_processes_train_like_one(tiny_overrides, tmp_path):
         assert float((value - two[name]).abs().max()) < 1e-3, name
     result = run(f"accelerate launch --cpu --num_processes=2 {launcher} dataset.batch_size=3")
     assert "not divisible by their number, 2" in result.stderr.replace("\n", " ")
+
+
+def test_the_readme_names_commands_configs_and_files_that_exist():
+    import re
+
+    from spidereye.config_files import config_names, load_config
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.S)
+    lines = [line for block in blocks for line in block.splitlines()]
+    verbs = {line.split()[1] for line in lines if line.startswith("spidereye ")}
+    assert verbs == {"train", "eval", "stitch"}
+    assert set(re.findall(r"-cn[ =](\w+)", text)) <= set(config_names())
+    targets = {line.split()[1] for line in lines if line.startswith("make ")}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert targets and all(f"\n{target}:" in makefile for target in targets)
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (ROOT / link).exists(), link
+    overrides = re.findall(r"\b((?:dataset|ssdd|aux_losses|training)\.\w+)=", text)
+    for key in overrides:
+        section, name = key.split(".")
+        assert hasattr(getattr(load_config("SpiderEye", []), section), name), key

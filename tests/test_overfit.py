@@ -5,8 +5,8 @@ import time
 import pytest
 import torch
 
-from spidereye.cpu import keep_large_buffers
 from spidereye.batches import PanoramaDataset, Renderer
+from spidereye.cpu import keep_large_buffers
 from spidereye.decoder import DecoderConfig
 from spidereye.ema import EMA, EmaConfig
 from spidereye.encoder import EncoderConfig
