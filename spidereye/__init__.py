@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spidereye.stitcher import Stitcher
 
+    __version__: str
+
 __all__ = ["Stitcher", "__version__"]
 
 

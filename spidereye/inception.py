@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from spidereye.weight_files import fill, find, load_state
+from spidereye.filling import fill
+from spidereye.weight_files import find, load_state
 
 INPUT_SIZE: Final = 299  # pixels a side
 
@@ -218,7 +219,7 @@ class FIDInception(nn.Module):
         names = inception.state_dict()
         counters = {k: torch.tensor(0) for k in names if k.endswith("num_batches_tracked")}
         state = counters | load_state("inception")
-        fill(inception, state, str(find("inception")), ignored=("fc.",))
+        fill(inception, state, str(find("inception")), ignored=("fc.",), assign=True)
         return inception
 
     def train(self, mode: bool = True):

@@ -20,7 +20,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spidereye.errors import SpiderEyeError
-from spidereye.weight_files import fill, find, load_state, read_tensors
+from spidereye.filling import fill
+from spidereye.weight_files import find, load_state, read_tensors
 
 Net = Literal["vgg", "alex"]
 
@@ -118,6 +119,7 @@ class LPIPS(nn.Module):
             {key.removeprefix("features."): value for key, value in convolutions.items()},
             str(find(_WEIGHTS[net])),
             ignored=("classifier.",),
+            assign=True,
         )
         path = _heads_path(net)
         heads = read_tensors(path, "reinstall torchmetrics")
@@ -128,6 +130,7 @@ class LPIPS(nn.Module):
                 for key, value in heads.items()
             },
             str(path),
+            assign=True,
         )
         return lpips
 

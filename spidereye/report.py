@@ -26,7 +26,7 @@ def cell(metric: str, value: float | None) -> str:
 
 
 def print_table(result: Evaluation, console: Console) -> None:
-    """Metrics down, methods across, so that it fits a terminal; an arrow says which way is better."""
+    """Metrics down, methods across, to fit a terminal; an arrow says which way is better."""
     title = f"protocol {result.protocol}, mean over {result.samples} panoramas"
     table = Table(title=title, title_justify="left")
     table.add_column("metric", no_wrap=True)

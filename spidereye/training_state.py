@@ -10,10 +10,11 @@ from torch import Tensor
 from spidereye.checkpoint import Checkpoint
 from spidereye.config import Config, config_to_dict
 from spidereye.ema import EMA
+from spidereye.filling import fill
 from spidereye.losses import TrainingLoss
 from spidereye.model import SpiderEyeModel
 from spidereye.optimizer import pack_optimizer, raw_weights, unpack_optimizer
-from spidereye.weights import fill
+from spidereye.weights import AS_MADE
 
 
 @dataclass
@@ -66,10 +67,10 @@ def restore(
         return {n.removeprefix(prefix): t for n, t in tensors if n.startswith(prefix)}
 
     training = dict(checkpoint.training)
-    fill(loss.model, checkpoint.raw | part("model."), str(folder))
-    fill(ema.model, checkpoint.ema, str(folder))
+    fill(loss.model, checkpoint.raw | part("model."), str(folder), AS_MADE)
+    fill(ema.model, checkpoint.ema, str(folder), AS_MADE)
     if loss.repa is not None:
-        fill(loss.repa.head, part("repa."), str(folder))
+        fill(loss.repa.head, part("repa."), str(folder), AS_MADE)
     ema.updates = training.pop("ema_updates")
     unpack_optimizer(optimizer, checkpoint.training_tensors, training.pop("optimizer"))
     return TrainingState(**training)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spidereye.errors import SpiderEyeError
 
@@ -125,31 +125,3 @@ def read_tensors(path: Path, remedy: str) -> dict[str, Tensor]:
             f"with other things; {remedy}"
         )
     return {key: value.detach() for key, value in state.items()}
-
-
-def fill(
-    module: nn.Module, state: dict[str, Tensor], source: str, ignored: tuple[str, ...] = ()
-) -> None:
-    """Give the module exactly the tensors of `state`, as they are (no copy).
-
-    source: where they come from, for messages
-    ignored: beginnings of keys that the module has no use for
-
-    Raises SpiderEyeError naming what is missing, unexpected or misshapen.
-    """
-    own = module.state_dict()
-    used = {key: value for key, value in state.items() if not key.startswith(ignored)}
-    troubles = [f"{key} is missing" for key in own if key not in used]
-    troubles += [f"{key} is unexpected" for key in used if key not in own]
-    troubles += [
-        f"{key} has shape {tuple(used[key].shape)} where {tuple(value.shape)} was expected"
-        for key, value in own.items()
-        if key in used and used[key].shape != value.shape
-    ]
-    if troubles:
-        more = f" and {len(troubles) - 3} more" if len(troubles) > 3 else ""
-        raise SpiderEyeError(
-            f"{source} does not fit {type(module).__name__}: {'; '.join(troubles[:3])}{more}; "
-            "use the file as published"
-        )
-    module.load_state_dict(used, assign=True)

@@ -6,7 +6,6 @@ of its multi-view fork.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +15,11 @@ from torch import Tensor, nn
 
 from spidereye.checkpoint import Weights, is_checkpoint, read_weights
 from spidereye.errors import SpiderEyeError
+from spidereye.filling import fill
 from spidereye.model import SpiderEyeModel
 from spidereye.published import from_published, is_published
+
+AS_MADE = "set ssdd.encoder, ssdd.encoder_width, ssdd.decoder and ssdd.fusion_type as it was made"
 
 
 @dataclass(frozen=True)
@@ -87,27 +89,8 @@ def load_weights(
     elif not any(name.startswith("fusion.") for name in state):
         state |= {f"fusion.{name}": value for name, value in model.fusion.state_dict().items()}
         text += " (they have no fusion, which starts fresh)"
-    fill(target, state, str(found.path))
+    fill(target, state, str(found.path), AS_MADE)
     return text + (f"; {found.note}" if found.note else "")
-
-
-def fill(target: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """load_state_dict with an error that a reader can use."""
-    expected = {name: tuple(value.shape) for name, value in target.state_dict().items()}
-    problems = [
-        f"{name} has shape {list(state[name].shape)}, expected {list(shape)}"
-        for name, shape in expected.items()
-        if name in state and tuple(state[name].shape) != shape
-    ]
-    problems += [f"{name} is missing" for name in expected if name not in state]
-    problems += [f"{name} is unexpected" for name in state if name not in expected]
-    if problems:
-        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        raise SpiderEyeError(
-            f"{source} does not fit these networks: {'; '.join(problems[:3])}{more}; "
-            "set ssdd.encoder, ssdd.encoder_width, ssdd.decoder and ssdd.fusion_type as it was made"
-        )
-    target.load_state_dict(dict(state), strict=True)
 
 
 def _weight_file(folder: Path) -> Path:

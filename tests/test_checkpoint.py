@@ -135,7 +135,7 @@ def test_another_architecture_is_refused_naming_what_differs(tmp_path):
     with pytest.raises(SpiderEyeError, match=r"does not fit.*is missing.*ssdd\.decoder"):
         load_weights(SpiderEyeModel(bigger), find_checkpoint(str(tmp_path / "last")))
     wider = ModelConfig(TINY.encoder, DecoderConfig((32, 64, 32, 32), 4, 1, extract=1))
-    with pytest.raises(SpiderEyeError, match=r"has shape \[\d+, .*expected"):
+    with pytest.raises(SpiderEyeError, match=r"has shape \(\d+, .*expected"):
         load_weights(SpiderEyeModel(wider), find_checkpoint(str(tmp_path / "last")))
 
 

@@ -53,7 +53,7 @@ def test_raw_and_ema_are_evaluated_as_asked_and_named(tiny_overrides, trained):
     given = [*tiny_overrides, f"ssdd.checkpoint={trained}/last", "evaluation.protocols=[clean]"]
     ema = evaluation(given, "ema")["clean"]["table"]
     raw = evaluation(given, "raw", "ssdd.weights=raw")["clean"]["table"]
-    assert list(ema)[0] == "model (ema)" and list(raw)[0] == "model (raw)"
+    assert next(iter(ema)) == "model (ema)" and next(iter(raw)) == "model (raw)"
     assert ema["model (ema)"]["PSNR"] != raw["model (raw)"]["PSNR"]
     assert ema["stitch"] == raw["stitch"]
     log = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -233,12 +234,15 @@ def test_memory_and_file_handles_stay_flat_over_500_steps(tiny_overrides):
     """Resident memory is read from the kernel before and after; workers come and go."""
 
     def resident():
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def open_files():
+        return len(list(Path("/proc/self/fd").iterdir()))
 
     small = ["dataset.num_workers=2", "training.eval_steps=250", "training.epochs=1000"]
     train(config(tiny_overrides, "warm", *small, "training.max_steps=60"))
-    handles, memory = len(os.listdir("/proc/self/fd")), resident()
+    handles, memory = open_files(), resident()
     train(config(tiny_overrides, "long", *small, "training.max_steps=560"))
-    assert len(os.listdir("/proc/self/fd")) <= handles + 2
+    assert open_files() <= handles + 2
     assert resident() < memory + 60, "MiB"

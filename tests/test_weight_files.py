@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from spidereye.errors import SpiderEyeError
-from spidereye.weight_files import WEIGHT_FILES, fill, find, load_state, read_tensors
+from spidereye.filling import fill
+from spidereye.weight_files import WEIGHT_FILES, find, load_state, read_tensors
 
 
 @pytest.fixture
