@@ -19,6 +19,8 @@ from machine import machine
 from rich.console import Console
 from rich.table import Table
 
+from spidereye.cpu import SPIN_COUNT
+
 STEP = """
 import sys, time
 if "allocator" in sys.argv[1]:
@@ -44,16 +46,18 @@ for step in range(int(sys.argv[2]) + 1):
 SETTINGS = {
     "defaults": (False, False),
     "allocator": (True, False),
-    "allocator, sleeping threads": (True, True),
+    "allocator, brief spinning": (True, True),
 }
 
 
 def seconds(setting: str, steps: int, side: int, batch: int) -> list[float]:
     """Times of `steps` training steps in a process with this setting, after one to warm up."""
-    allocator, asleep = SETTINGS[setting]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")}
-    if asleep:
-        environment["OMP_WAIT_POLICY"] = "PASSIVE"
+    allocator, brief = SETTINGS[setting]
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_"))
+    }
+    if brief:
+        environment["GOMP_SPINCOUNT"] = SPIN_COUNT
     arguments = ["allocator" if allocator else "plain", str(steps), str(side), str(batch)]
     result = subprocess.run(
         [sys.executable, "-c", STEP, *arguments],

@@ -51,6 +51,41 @@ SMALL = [
 ]  # fmt: skip
 
 
+def bounds(data: Path) -> list[dict]:
+    """What each lens allows at the documented 128-pixel views and 256x128 panoramas, without any
+    model: coverage, the stitch, and the stitch with its mean colour wherever nothing is seen."""
+    from spidereye.batches import PanoramaDataset, Renderer
+    from spidereye.config_files import load_config
+    from spidereye.coverage import coverage
+    from spidereye.metrics import psnr
+    from spidereye.pictures import to_uint8
+    from spidereye.render import RenderPlan
+    from spidereye.sources import open_source
+    from spidereye.stitching import stitch
+
+    rows = []
+    for name in LENSES:
+        config = load_config(name, [f"dataset.root={data}"])
+        rig, source = config.rig(), open_source(config.source(), "val")
+        plan = RenderPlan.for_cameras(rig.cameras, 256)
+        dataset = PanoramaDataset(source, (256, 128), plan.panorama_width, cache=False)
+        render = Renderer(rig, plan, source.names)
+        scores = []
+        for index in range(len(dataset)):
+            batch = render([dataset[index]])
+            result = stitch(batch.views, batch.cameras, 128, 256)
+            seen = result.count > 0
+            mean = (result.panorama * seen).sum((2, 3), keepdim=True) / seen.sum()
+            pasted = torch.where(seen, result.panorama, mean)
+            pictures = [to_uint8(x).double() / 255 for x in (pasted, batch.panorama)]
+            scores.append(float(psnr(*pictures)))
+        covered = coverage(rig)
+        rows.append({"config": name, "seen": covered.seen,
+                     "field of view": covered.fields_of_view["front"],
+                     "PSNR": sum(scores) / len(scores)})  # fmt: skip
+    return rows
+
+
 def launch(arguments: list[str]) -> None:
     """One launcher process with one thread; its log goes to our stderr."""
     launcher = Path(__file__).parents[1] / "ssdd" / "main_multiview.py"
@@ -107,6 +142,16 @@ def main() -> None:
     if not shared:
         sys.exit("set SPIDEREYE_SHARED to the folder that holds panoramas/")
     data, out, steps = Path(shared) / "panoramas", arguments.out, arguments.steps
+    limits = bounds(data)
+    table = Table(
+        title="without any model, 128-px views to 256x128: the stitch, mean colour unseen"
+    )
+    for column in ("config", "field of view", "sphere seen", "PSNR"):
+        table.add_column(column)
+    for row in limits:
+        table.add_row(row["config"], f"{row['field of view']:.1f}°", f"{row['seen']:.1%}",
+                      f"{row['PSNR']:.2f}")  # fmt: skip
+    Console(width=150).print(table)
     with ThreadPoolExecutor(2) as pool:
         for job in [pool.submit(train, config, steps, out, data) for config in LENSES]:
             job.result()
@@ -128,7 +173,9 @@ def main() -> None:
     about = {**machine(threads=1), "steps": str(steps), "batch": "8", "views": f"{SIDE} px"}
     names = ("config", "EMA start", "weights")
     entries = [{**dict(zip(names, row[:3], strict=True)), **row[3]} for row in rows]
-    (out / "table.json").write_text(json.dumps({"about": about, "rows": entries}, indent=1))
+    (out / "table.json").write_text(
+        json.dumps({"about": about, "without a model": limits, "rows": entries}, indent=1)
+    )
     table = Table(title=", ".join(f"{key} {value}" for key, value in about.items()))
     metrics = ("PSNR", "WS-PSNR", "SSIM", "PSNR seen", "PSNR unseen")
     for column in (*names, *metrics):

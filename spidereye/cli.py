@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from spidereye.cpu import keep_large_buffers, wait_asleep
+from spidereye.cpu import keep_large_buffers, wait_briefly
 from spidereye.errors import SpiderEyeError
 
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -134,7 +134,7 @@ def _run(command: Callable[[], object]) -> None:
     """Run a command; a user's mistake is one line and exit code 2, Ctrl-C is exit code 130."""
     from spidereye.interrupt import Interrupt
 
-    wait_asleep()
+    wait_briefly()
     keep_large_buffers()
     try:
         command()

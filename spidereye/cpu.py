@@ -13,13 +13,17 @@ import sys
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 THRESHOLD = 2**31 - 1  # bytes; mallopt takes an int
+SPIN_COUNT = "3000"
 
 
-def wait_asleep() -> None:
-    """Let OpenMP threads sleep while they wait. Spinning, its default, makes a step many times
-    slower as soon as anything else runs on the same cores. It must come before PyTorch is imported.
+def wait_briefly() -> None:
+    """Let OpenMP threads spin only briefly before they sleep while they wait. Spinning for
+    milliseconds, GNU OpenMP's default, makes a step many times slower as soon as anything else runs
+    on the same cores; not spinning at all costs as much as a second thread brings. It must come
+    before PyTorch is imported, and gives way to what the user has set.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
 
 
 def keep_large_buffers() -> bool:

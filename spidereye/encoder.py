@@ -13,6 +13,7 @@ from spidereye.errors import SpiderEyeError
 
 NORM_EPS = 1e-6
 LOGVAR_RANGE = (-30.0, 20.0)
+START_LOGVAR = -6.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,10 @@ class KLEncoder(nn.Module):
         self.norm_out = _norm(previous)
         self.conv_out = nn.Conv2d(previous, 2 * config.channels, 3, padding=1)
         self.project_out = nn.Conv2d(2 * config.channels, 2 * config.channels, 1)
+        # Small posteriors to start with: at σ = 1 the means drown in the noise of sampling, and the
+        # decoder learns to ignore the latent before the encoder has learnt to raise its voice.
+        with torch.no_grad():
+            self.project_out.bias[config.channels :] = START_LOGVAR  # pyright: ignore
 
     def forward(self, view: Float[Tensor, "B 3 h w"]) -> Posterior:
         x = self.conv_in(view)  # [B, b, h, w]

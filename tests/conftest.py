@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-# Threads that wait asleep: spinning ones make every other process on the machine crawl.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from spidereye.cpu import wait_briefly
+
+wait_briefly()  # before PyTorch is imported, as our commands do
 
 import torch
 

@@ -46,20 +46,21 @@ def test_one_batch_of_two_real_panoramas_is_learnt_to_30_db(shared):
     )
     loss = TrainingLoss(model, LossWeights())
     ema = EMA(model, EmaConfig(decay=0.98, start_iter=20))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.95))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.9, 0.95))
     started, step, reached = time.monotonic(), 0, 0.0
     while reached < WANTED and time.monotonic() - started < BUDGET:
         draws = training_draws(model, batch.views, batch.panorama, 0, step, [0, 1])
         terms = loss(batch.views, batch.panorama, draws)
         terms["total"].backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        left = 1 - (time.monotonic() - started) / BUDGET
         for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * min(1, (step + 1) / 50)
+            group["lr"] = 3e-3 * min(1, (step + 1) / 50) * max(left, 0.02) ** 0.5
         optimizer.step()
         optimizer.zero_grad()
         ema.update(model.state_dict())
         step += 1
-        if step % 50 == 0:
+        if step % 25 == 0:
             reached = sampled_psnr(ema.model, batch)
             elapsed = time.monotonic() - started
             print(
