@@ -10,7 +10,7 @@ from spidereye.cpu import wait_briefly
 
 wait_briefly()  # before PyTorch is imported, as our commands do
 
-import torch
+import torch  # noqa: E402
 
 # The tests' networks are tiny and run side by side (-n); more threads would only wait for others.
 torch.set_num_threads(1)
