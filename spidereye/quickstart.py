@@ -27,7 +27,7 @@ from spidereye.train import train
 
 NAME = "quickstart"
 # At the sizes of quickstart.yaml on two cores of a server CPU; an evaluation is of 12 panoramas.
-SECONDS_PER_STEP, SECONDS_PER_EVALUATION = 1.4, 15
+SECONDS_PER_STEP, SECONDS_PER_EVALUATION = 1.1, 12
 
 
 def run_quickstart(data: Path | None, overrides: list[str]) -> None:
