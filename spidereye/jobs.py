@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from rich.console import Console
 
 from spidereye.batches import Renderer
@@ -49,7 +49,8 @@ def run_job(name: str, overrides: list[str], config_dir: str | None, command: st
 def _time_stamp() -> str:
     """<date>/<time>, the same in every process."""
     stamps = [f"{datetime.now():%Y-%m-%d/%H-%M-%S}"]
-    PartialState()
+    # As Accelerator itself asks for it; another answer here would leave each process on its own.
+    PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     return broadcast_object_list(stamps)[0]
 
 

@@ -45,6 +45,8 @@ def build_accelerator(config: Config) -> Accelerator:
             f"dataset.batch_size={config.dataset.batch_size} counts over all processes and is not "
             f"divisible by their number, {accelerator.num_processes}"
         )
+    if accelerator.num_processes > 1:
+        say(accelerator, f"{accelerator.num_processes} processes")
     if config.training.deterministic:
         torch.use_deterministic_algorithms(True, warn_only=True)
     return accelerator

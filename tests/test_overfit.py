@@ -23,7 +23,8 @@ from spidereye.render import RenderPlan
 from spidereye.rig import spider4
 from spidereye.sources import SourceConfig, open_source
 
-BUDGET = 600  # seconds on two cores
+# Ten minutes of two cores, in processor seconds, so that a busy neighbour does not count.
+BUDGET = 2 * 600
 WANTED = 30  # dB
 RATE = 3e-3
 
@@ -50,8 +51,8 @@ def learn(panoramas: Path) -> float:
     loss = TrainingLoss(model, LossWeights())
     ema = EMA(model, EmaConfig(decay=0.98, start_iter=20))
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.95))
-    started, step, reached = time.monotonic(), 0, 0.0
-    while reached < WANTED and (spent := time.monotonic() - started) < BUDGET:
+    started, step, reached = time.process_time(), 0, 0.0
+    while reached < WANTED and (spent := time.process_time() - started) < BUDGET:
         draws = training_draws(model, batch.views, batch.panorama, 0, step, [0, 1])
         terms = loss(batch.views, batch.panorama, draws)
         terms["total"].backward()
@@ -62,9 +63,13 @@ def learn(panoramas: Path) -> float:
         optimizer.zero_grad()
         ema.update(model.state_dict())
         step += 1
-        if step % 50 == 0:
+        if step % 25 == 0:
             reached = sampled_psnr(ema.model, batch)
-            print(f"step {step}, {spent:.0f} s: {reached:.1f} dB", file=sys.stderr, flush=True)
+            print(
+                f"step {step}, {spent:.0f} processor s: {reached:.1f} dB",
+                file=sys.stderr,
+                flush=True,
+            )
     return reached
 
 
@@ -73,7 +78,7 @@ def test_one_batch_of_two_real_panoramas_is_learnt_to_30_db(shared):
     """In a process of its own: with all cores, and without the type checks of every call."""
     environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
     command = [sys.executable, __file__, str(shared / "panoramas")]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)
     assert result.returncode == 0, result.stderr
     assert float(result.stdout) >= WANTED, result.stderr
 
