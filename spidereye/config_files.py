@@ -48,7 +48,6 @@ def load_config(name: str, overrides: list[str], config_dir: str | None = None) 
 
 def config_from_dict(values: dict[str, Any], overrides: list[str]) -> Config:
     """A config saved with `config_to_dict`, with overrides, checked."""
-
     try:
         node = OmegaConf.merge(OmegaConf.structured(Config), values)
         for override in OverridesParser.create().parse_overrides(overrides):

@@ -4,6 +4,7 @@ Noise comes from (seed, sample index), every sample counts exactly once, and pic
 to 8 bits before any metric; so the numbers do not depend on batch size or process count.
 """
 
+import os
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -122,8 +123,6 @@ def evaluate(
 
 def worker_count(config: Config) -> tuple[int, str | None]:
     """(workers per process, a note where the machine's cores lowered the configured number)."""
-    import os
-
     cores = len(os.sched_getaffinity(0))
     wanted = config.dataset.num_workers
     if wanted <= cores:

@@ -67,7 +67,7 @@ def train(config: Config, resume_command: str = "") -> Path:
     ema = EMA(model.to(accelerator.device), config.ssdd.ema)
     optimizer = build_optimizer(loss, config.training)
     if resumed is not None:
-        state = restore(resumed, config, loss, ema, optimizer, last)
+        state = restore(resumed, loss, ema, optimizer, last)
         say(accelerator, f"resuming {folder} at step {state.step}, epoch {state.epoch}")
         say(accelerator, _changes(resumed.config, config_to_dict(config)))
     compile_networks(config, model)
@@ -75,13 +75,12 @@ def train(config: Config, resume_command: str = "") -> Path:
     log = RunLog(folder, accelerator)
     log.start(state.step, config_to_dict(config))
 
-    processes = accelerator.num_processes
     batches = GlobalBatches(
         len(train_data),
         config.dataset.batch_size,
         config.seed,
         accelerator.process_index,
-        processes,
+        accelerator.num_processes,
     )
     accumulate = config.training.grad_accumulate
     epoch_batches = batches.batches_per_epoch // accumulate * accumulate

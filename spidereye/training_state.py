@@ -54,7 +54,6 @@ def snapshot(
 
 def restore(
     checkpoint: Checkpoint,
-    config: Config,
     loss: TrainingLoss,
     ema: EMA[SpiderEyeModel],
     optimizer: torch.optim.Optimizer,

@@ -94,7 +94,8 @@ def test_importing_the_package_is_light():
 
 
 def test_nothing_names_a_machine_or_needs_torchvision():
+    here = [folder for folder in (ROOT.parent, Path.home()) if folder != Path("/")]
     for path in [*MODULES, *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.py")]:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"^\s*(import|from) torchvision", text, re.M), path
-        assert "/work/" not in text and "/root/" not in text, path
+        assert not any(f"{folder}/" in text for folder in here), path
