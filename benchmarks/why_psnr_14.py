@@ -73,7 +73,7 @@ def bounds(data: Path) -> list[dict]:
         scores = []
         for index in range(len(dataset)):
             batch = render([dataset[index]])
-            result = stitch(batch.views, batch.cameras, 128, 256)
+            result = stitch(batch.views.unbind(1), batch.cameras, 128, 256)
             seen = result.count > 0
             mean = (result.panorama * seen).sum((2, 3), keepdim=True) / seen.sum()
             pasted = torch.where(seen, result.panorama, mean)

@@ -1,7 +1,7 @@
-"""A camera: a lens with a pose and an image circle.
+"""A camera: a lens with a pose, and which part of its picture is picture.
 
 Its tensors carry one batch shape [*b], usually [] (a rig) or [B] (one camera per sample of a
-batch); N views are a tuple of N cameras, so that their lenses may differ.
+batch); N views are a tuple of N cameras, so that their lenses and sizes may differ.
 """
 
 import math
@@ -10,13 +10,31 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from spidereye.errors import SpiderEyeError
-from spidereye.projection import Lens
+from spidereye.lenses import Lens
 
 MaskMode = Literal["inscribed", "diagonal", "none"]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Which part of which picture file a view is, for cameras that write several into one.
+
+    file: number of the file among those of a shot, from 0.   left, top, width, height: in pixels
+    of a file that is file_width x file_height pixels large (its own size may be another).
+    """
+
+    file: int
+    left: int
+    top: int
+    width: int
+    height: int
+    file_width: int
+    file_height: int
 
 
 @dataclass(frozen=True)
@@ -24,45 +42,45 @@ class Camera:
     """One view: a lens, where it stands and which part of its picture is picture.
 
     rotation: camera to world.   position: metres in the world, the panorama's centre at 0.
-    mask_mode: inscribed keeps the circle of radius w/2, diagonal the one through the corners,
-    none the whole picture.
+    circle: radius in pixels of the image circle about the principal point, ∞ for none.
+    visible: False where something of the rig hides the scene (car body, tripod), or None.
+    crop: None where the view is a file of its own.
     """
 
     name: str
     lens: Lens
     rotation: Float[Tensor, "*b 3 3"]
     position: Float[Tensor, "*b 3"]
-    mask_mode: MaskMode = "inscribed"
+    circle: float = math.inf
+    visible: Bool[Tensor, "h w"] | None = None
+    crop: Crop | None = None
+
+    def __post_init__(self) -> None:
+        expected = (self.lens.height, self.lens.width)
+        if self.visible is not None and tuple(self.visible.shape) != expected:
+            raise SpiderEyeError(
+                f"the mask of view {self.name} is {self.visible.shape[1]}x{self.visible.shape[0]} "
+                f"pixels, its lens {self.lens.width}x{self.lens.height}"
+            )
 
     @property
     def axis(self) -> Float[Tensor, "*b 3"]:
         """Unit world direction that the camera looks along."""
         return self.rotation[..., 2]
 
-    @property
-    def circle_radius(self) -> float:
-        """Radius of the image circle in pixels, from the principal point; ∞ for mask_mode none."""
-        half_width, half_height = self.lens.width / 2, self.lens.height / 2
-        radii = {
-            "inscribed": min(half_width, half_height),
-            "diagonal": math.hypot(half_width, half_height),
-            "none": math.inf,
-        }
-        return radii[self.mask_mode]
-
     def margin(self, pixels: Float[Tensor, "*s 2"]) -> Float[Tensor, "*s"]:
-        """How far inside the visible part of the picture a pixel lies: 1 at the centre of the
-        largest circle, 0 on the border, negative outside."""
+        """How far inside the picture and its image circle a pixel lies: 1 at the centre of the
+        largest circle, 0 on the border, negative outside. `visible` has no say in it."""
         u, v = pixels.unbind(-1)
         half_width, half_height = self.lens.width / 2, self.lens.height / 2
         middle_u, middle_v = (self.lens.width - 1) / 2, (self.lens.height - 1) / 2
         inside = torch.minimum(
             half_width - (u - middle_u).abs(), half_height - (v - middle_v).abs()
         )
-        if self.mask_mode != "none":
-            extra = u.ndim - self.rotation.ndim + 2
-            cx, cy = (c.reshape(c.shape + (1,) * extra) for c in self.lens.centre)
-            inside = torch.minimum(inside, self.circle_radius - torch.hypot(u - cx, v - cy))
+        if math.isfinite(self.circle):
+            extra = (1,) * (u.ndim - self.rotation.ndim + 2)
+            cx, cy = (c.reshape(c.shape + extra) for c in self.lens.centre.unbind(-1))
+            inside = torch.minimum(inside, self.circle - torch.hypot(u - cx, v - cy))
         return inside / min(half_width, half_height)
 
     def project(
@@ -80,8 +98,7 @@ class Camera:
         world_to_camera = self.rotation.reshape(*self.rotation.shape[:-2], *extra, 3, 3)
         rays = (rays[..., None, :] @ world_to_camera)[..., 0, :]
         pixels, valid = self.lens.project(rays)
-        # A hair's breadth, so that rounding does not drop the rim itself.
-        return pixels, valid & (self.margin(pixels) >= -1e-6)
+        return pixels, valid & self._is_picture(pixels)
 
     def unproject(
         self, pixels: Float[Tensor, "*s 2"]
@@ -91,7 +108,7 @@ class Camera:
         extra = (1,) * (rays.ndim - self.position.ndim)
         camera_to_world = self.rotation.reshape(*self.rotation.shape[:-2], *extra, 3, 3)
         rays = (camera_to_world @ rays[..., None])[..., 0]
-        return rays, valid & (self.margin(pixels) >= -1e-6)
+        return rays, valid & self._is_picture(pixels)
 
     def pixel_grid(self, oversample: int = 1) -> Float[Tensor, "h w 2"]:
         """Pixel centres (u, v), or the centres of oversample² equal parts of every pixel."""
@@ -103,7 +120,7 @@ class Camera:
         return torch.stack((u, v), dim=-1)
 
     def mask(self) -> Bool[Tensor, "*b h w"]:
-        """Which pixels are picture: inside the image circle and the lens's valid domain."""
+        """Which pixels are picture: inside the image circle, the lens's valid domain, visible."""
         grid = self.pixel_grid()
         batch = self.rotation.shape[:-2]
         return self.unproject(grid.expand(*batch, *grid.shape))[1]
@@ -115,13 +132,72 @@ class Camera:
             lens=self.lens.to(device, dtype),
             rotation=self.rotation.to(device=device, dtype=dtype),
             position=self.position.to(device=device, dtype=dtype),
+            visible=None if self.visible is None else self.visible.to(device),
         )
 
+    def expanded(self, *batch: int) -> "Camera":
+        """A camera of batch shape [] repeated to [*batch]."""
+        return replace(
+            self,
+            lens=self.lens.expanded(*batch),
+            rotation=self.rotation.expand(*batch, 3, 3),
+            position=self.position.expand(*batch, 3),
+        )
 
-def check_mask_mode(mask_mode: str) -> MaskMode:
-    """The mask mode itself, or SpiderEyeError naming the choices."""
+    def resized(self, width: int, height: int) -> "Camera":
+        """The camera of the same picture at another size.
+
+        Raises SpiderEyeError where the aspect ratio changes: the image circle would become an
+        ellipse; take `square` first.
+        """
+        scale = width / self.lens.width
+        if abs(height / self.lens.height - scale) > 1e-9 * scale:
+            raise SpiderEyeError(
+                f"view {self.name} of {self.lens.width}x{self.lens.height} pixels cannot be "
+                f"resized to {width}x{height}: the aspect ratio changes; crop or pad it instead"
+            )
+        visible = self.visible
+        if visible is not None and scale != 1:
+            # A pixel that is hidden in part is hidden: some of its colour would be the car's.
+            share = F.interpolate(visible[None, None].float(), size=(height, width), mode="area")
+            visible = share[0, 0] > 1 - 1e-6
+        lens = self.lens.resized(width, height)
+        return replace(self, lens=lens, circle=self.circle * scale, visible=visible)
+
+    def square(self) -> "Camera":
+        """The camera of the square window about the principal point that holds the image circle,
+        or the whole picture where that has none; what the picture does not hold is not visible."""
+        width, height = self.lens.width, self.lens.height
+        cx, cy = (float(c.reshape(-1)[0]) for c in self.lens.centre.unbind(-1))
+        reach = max(abs(cx + 0.5), abs(width - 0.5 - cx), abs(cy + 0.5), abs(height - 0.5 - cy))
+        half = math.ceil(min(self.circle, reach) - 1e-9)
+        if width == height == 2 * half:
+            return self
+        left, top = round(cx + 0.5) - half, round(cy + 0.5) - half
+        visible = torch.zeros(2 * half, 2 * half, dtype=torch.bool, device=self.rotation.device)
+        there = slice(max(0, -top), height - top), slice(max(0, -left), width - left)
+        source = slice(max(0, top), top + 2 * half), slice(max(0, left), left + 2 * half)
+        whole = torch.ones(height, width, dtype=torch.bool, device=visible.device)
+        visible[there] = (whole if self.visible is None else self.visible)[source]
+        lens = self.lens.window(left, top, 2 * half, 2 * half)
+        return replace(self, lens=lens, visible=visible, crop=None)
+
+    def _is_picture(self, pixels: Float[Tensor, "*s 2"]) -> Bool[Tensor, "*s"]:
+        # A hair's breadth, so that rounding does not drop the rim itself.
+        inside = self.margin(pixels) >= -1e-6
+        if self.visible is None:
+            return inside
+        u, v = pixels.detach().round().long().unbind(-1)
+        u, v = u.clamp(0, self.lens.width - 1), v.clamp(0, self.lens.height - 1)
+        return inside & self.visible[v, u]
+
+
+def circle_of(mask_mode: str, width: int, height: int) -> float:
+    """Radius in pixels of the image circle: inscribed in the picture, through its corners
+    (diagonal), or ∞ (none). Raises SpiderEyeError, naming the choices, for anything else."""
     choices: Sequence[MaskMode] = ("inscribed", "diagonal", "none")
-    for choice in choices:
-        if mask_mode == choice:
-            return choice
-    raise SpiderEyeError(f"mask_mode must be one of {', '.join(choices)}, got {mask_mode!r}")
+    if mask_mode not in choices:
+        raise SpiderEyeError(f"mask_mode must be one of {', '.join(choices)}, got {mask_mode!r}")
+    if mask_mode == "inscribed":
+        return min(width, height) / 2
+    return math.hypot(width, height) / 2 if mask_mode == "diagonal" else math.inf

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from spidereye.camera import check_mask_mode
 from spidereye.decoder import DecoderConfig
 from spidereye.ema import EmaConfig
 from spidereye.encoder import EncoderConfig
@@ -161,7 +160,7 @@ class Config:
         """The rig of the configured views; f_pix is rescaled from f_pix_size to im_size."""
         data = self.dataset
         scale = data.im_size / (data.f_pix_size or data.im_size)
-        return spider4(data.f_pix * scale, data.xi, data.im_size, check_mask_mode(data.mask_mode))
+        return spider4(data.f_pix * scale, data.xi, data.im_size, data.mask_mode)
 
     def source(self) -> SourceConfig:
         """What sources.open_source needs."""

@@ -1,6 +1,6 @@
 """Values that cannot work are refused before any work starts, by an error that names the key."""
 
-from spidereye.camera import check_mask_mode
+from spidereye.camera import circle_of
 from spidereye.config import Config
 from spidereye.encoder import EncoderConfig
 from spidereye.errors import SpiderEyeError
@@ -43,7 +43,7 @@ def _check_choices(config: Config) -> None:
             names = ", ".join(str(choice).lower() if isinstance(choice, bool) else choice
                               for choice in allowed)  # fmt: skip
             raise SpiderEyeError(f"{key} must be one of {names}, got {value!r}")
-    check_mask_mode(data.mask_mode)
+    circle_of(data.mask_mode, data.im_size, data.im_size)
     build_fusion(config.model().fusion)
     if not data.return_all_views:
         raise SpiderEyeError(

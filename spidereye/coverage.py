@@ -1,7 +1,7 @@
 """What a rig sees of the sphere: printed before training, evaluation and stitching."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -44,16 +44,22 @@ def coverage(rig: Rig, height: int = 256) -> Coverage:
 
 
 def field_of_view(camera: Camera) -> float:
-    """Angular width in degrees of the visible part of a camera's middle row, or of its diagonal
-    where the mask is not the inscribed circle."""
-    lens = camera.lens.to(torch.device("cpu"), torch.float64)
-    half = torch.tensor(
-        [lens.width / 2, 0.0 if camera.mask_mode == "inscribed" else lens.height / 2]
-    )
-    steps = torch.linspace(0, 1, 4097, dtype=torch.float64)[:, None]
-    angle = 0.0
-    for side in (-1, 1):
-        middle = torch.tensor([(lens.width - 1) / 2, (lens.height - 1) / 2], dtype=torch.float64)
-        rays, valid = lens.unproject(middle + side * steps * half)
-        angle += float(torch.acos(rays[valid][:, 2].clamp(-1, 1)).max())
-    return math.degrees(angle)
+    """Angular width in degrees of what a camera sees, across its principal point: the widest of
+    the horizontal, the vertical and the two diagonals."""
+    camera = replace(camera.to(torch.device("cpu"), torch.float64), visible=None)
+    lens = camera.lens
+    width, height = lens.width, lens.height
+    # From the principal point to beyond the edge; what lies outside is not picture.
+    steps = torch.linspace(0, max(width, height), 8193, dtype=torch.float64)[:, None]
+    angles = []
+    for across in ((1, 0), (0, 1), (width, height), (width, -height)):
+        direction = torch.tensor(across, dtype=torch.float64)
+        direction = direction / direction.norm()
+        angle = 0.0
+        for side in (-1, 1):
+            rays, valid = lens.unproject(lens.centre + side * steps * direction)
+            valid &= camera.margin(lens.centre + side * steps * direction) >= -1e-6
+            if bool(valid.any()):
+                angle += float(torch.acos(rays[valid][:, 2].clamp(-1, 1)).max())
+        angles.append(angle)
+    return math.degrees(max(angles))

@@ -95,7 +95,7 @@ def evaluate(
             batch = renderer(raw)
             height, width = batch.panorama.shape[-2:]
             geometric = stitch(
-                batch.views, batch.cameras, height, width, renderer.rig.sphere_radius
+                batch.views.unbind(1), batch.cameras, height, width, renderer.rig.sphere_radius
             )
             made = {label: _decode(config, model, batch, accelerator), STITCH: geometric.panorama}
             scores = _scores(batch, made, geometric.count > 0, lpips)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spidereye.camera import Camera
-from spidereye.projection import UCM
+from spidereye.lenses import UCM
 from spidereye.randomness import generator
 from spidereye.rotation import from_yaw_pitch_roll
 
@@ -81,12 +81,11 @@ def jittered_cameras(
     angles = torch.stack([jitter.angles for jitter in draws])  # [B, N, 3]
     believed, true = [], []
     for view, camera in enumerate(cameras):
-        batched = _batched(camera, len(draws))
-        lens = batched.lens
+        batched = camera.to(dtype=torch.float64).expanded(len(draws))
+        lens = batched.lens.zoomed(1 / f_divisor)
         if isinstance(lens, UCM):
-            lens = replace(lens, xi=lens.xi * xi_scale, f=lens.f / f_divisor)
-            changed = xi_scale != 1
-            lens = replace(lens, xi=torch.where(changed, lens.xi.clamp(*XI_RANGE), lens.xi))
+            xi = torch.where(xi_scale != 1, (lens.xi * xi_scale).clamp(*XI_RANGE), lens.xi)
+            lens = replace(lens, xi=xi)
         yaw, pitch, roll = angles[:, view].unbind(-1)
         shaken = batched.rotation @ from_yaw_pitch_roll(yaw, pitch, roll)
         believed.append(replace(batched, lens=lens))
@@ -103,18 +102,3 @@ def jitter_colour(
     offset = torch.stack([jitter.brightness for jitter in draws]).to(**like)
     values = (views + 1) / 2 * gain[..., None, None] + offset[..., None, None, None]
     return values.clamp(0, 1) * 2 - 1
-
-
-def _batched(camera: Camera, batch: int) -> Camera:
-    """A camera with batch shape [] repeated to [batch], in float64."""
-    camera = camera.to(dtype=torch.float64)
-    lens = camera.lens
-    if isinstance(lens, UCM):
-        f, xi, cx, cy = (p.expand(batch) for p in (lens.f, lens.xi, lens.cx, lens.cy))
-        lens = replace(lens, f=f, xi=xi, cx=cx, cy=cy)
-    return replace(
-        camera,
-        lens=lens,
-        rotation=camera.rotation.expand(batch, 3, 3),
-        position=camera.position.expand(batch, 3),
-    )

@@ -69,11 +69,11 @@ def render_views(
 def _pixels_per_radian(camera: Camera) -> tuple[float, float]:
     """Radial resolution of a camera at its centre and at its rim, by difference quotient."""
     lens = camera.lens.to(torch.device("cpu"), torch.float64)
-    radius = min(camera.circle_radius, lens.width / 2)
-    cx, cy = (float(c.reshape(-1)[0]) for c in lens.centre)
+    radius = min(camera.circle, lens.width / 2)
+    cx, cy = lens.centre.reshape(-1, 2)[0].tolist()
     points = [(cx + r, cy) for r in (0.0, 1.0, radius - 1, radius)]
     pixels = torch.tensor(points, dtype=torch.float64)
-    rays, valid = lens.unproject(pixels.expand(*lens.centre[0].shape, *pixels.shape))
+    rays, valid = lens.unproject(pixels.expand(*lens.centre.shape[:-1], *pixels.shape))
     rays, valid = rays.reshape(-1, 4, 3)[0], valid.reshape(-1, 4)[0]
     angles = torch.acos(rays[:, 2].clamp(-1, 1))
     centre = 1 / float(angles[1] - angles[0])

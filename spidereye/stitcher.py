@@ -99,7 +99,7 @@ class Stitcher:
         rig = self._sized(rig) if rig is not None else self.rig
         views = _views(images, rig).to(self.device)
         width, height = self.size
-        geometric = stitch(views, rig.cameras, height, width, rig.sphere_radius)
+        geometric = stitch(views.unbind(1), rig.cameras, height, width, rig.sphere_radius)
         panorama = geometric.panorama
         if self.model is not None:
             sampler = self.config.ssdd.fm_sampler

@@ -29,7 +29,7 @@ class Stitch:
 
 
 def stitch(
-    views: Float[Tensor, "B N 3 h w"],
+    views: Sequence[Float[Tensor, "B 3 _ _"]],
     cameras: Sequence[Camera],
     height: int,
     width: int,
@@ -37,20 +37,21 @@ def stitch(
 ) -> Stitch:
     """The panorama that the views add up to.
 
-    views in [-1, 1], in the order of the cameras, whose batch shape is [] or [B]. Each view is
-    sampled bilinearly where the panorama's rays fall and weighted by its margin to the rim.
+    views in [-1, 1], each of its own size, in the order of the cameras, whose batch shape is [] or
+    [B]. Each view is sampled bilinearly where the panorama's rays fall and weighted by its margin
+    to the rim.
     """
-    batch = len(views)
-    rays = panorama_rays(height, width, views.device, views.dtype)
-    total = views.new_zeros(batch, 3, height, width)
-    total_weight = views.new_zeros(batch, 1, height, width)
-    count = torch.zeros(batch, 1, height, width, dtype=torch.int64, device=views.device)
-    for index, camera in enumerate(cameras):
-        camera = camera.to(views.device, views.dtype)
+    like, batch = views[0], len(views[0])
+    rays = panorama_rays(height, width, like.device, like.dtype)
+    total = like.new_zeros(batch, 3, height, width)
+    total_weight = like.new_zeros(batch, 1, height, width)
+    count = torch.zeros(batch, 1, height, width, dtype=torch.int64, device=like.device)
+    for view, camera in zip(views, cameras, strict=True):
+        camera = camera.to(like.device, like.dtype)
         lead = camera.rotation.shape[:-2]
         pixels, seen = camera.project(rays.expand(*lead, *rays.shape), sphere_radius)
         weight = camera.margin(pixels).clamp(1e-3, 1) ** FEATHER_POWER * seen
-        colour = sample_view(views[:, index], camera, pixels)
+        colour = sample_view(view, camera, pixels)
         weight = weight.expand(batch, height, width)[:, None]
         total += colour * weight
         total_weight += weight

@@ -37,7 +37,7 @@ def outputs() -> dict[str, torch.Tensor]:
     views, _ = render_views(direction, rig.cameras, 2)
     made = {
         "views": views[:, :, :, ::4, ::4],
-        "stitch": stitch(views, rig.cameras, 16, 32).panorama,
+        "stitch": stitch(views.unbind(1), rig.cameras, 16, 32).panorama,
     }
     noise = torch.sin(torch.arange(3 * 32 * 64, dtype=torch.float64) * 1.7).reshape(1, 3, 32, 64)
     for fusion in ("concat_conv", "average"):

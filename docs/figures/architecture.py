@@ -49,7 +49,7 @@ def pictures() -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
     source = to_float(torch.from_numpy(scene.copy()).permute(2, 0, 1))[None]
     rendered = render_views(source, rig.cameras, plan.oversample)[0]
     views = to_float(to_uint8(rendered))  # a camera has 8 bits
-    stitched = stitch(views, rig.cameras, HEIGHT, WIDTH).panorama[0]
+    stitched = stitch(views.unbind(1), rig.cameras, HEIGHT, WIDTH).panorama[0]
     shown = [to_uint8(x).permute(1, 2, 0).numpy() for x in (*views[0], stitched)]
     return resize_area(scene, WIDTH, HEIGHT), shown[:4], shown[4]
 
@@ -98,7 +98,7 @@ def draw_training(axes: Axes, panorama: np.ndarray) -> None:
     arrow(axes, [(14.5, 24.7), (14.5, 48.4)], USE)
     seen = "seen through the rig's\nlenses and poses, jittered\nin training"
     axes.text(16, 38, seen, fontsize=11.5, color=INK, va="center", linespacing=1.4)
-    note(axes, 16, 31.2, "projection.py, rig.py,\njitter.py, render.py", mono=True, align="left")
+    note(axes, 16, 31.2, "lenses/, rig.py,\njitter.py, render.py", mono=True, align="left")
     box(
         axes, (40, 9, 20, 18), TRAIN, "flow", "xₜ = (1 − t)·x₀ + t·ε\nat a random time t", "flow.py"
     )

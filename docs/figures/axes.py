@@ -18,9 +18,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from spidereye.camera import Camera
 from spidereye.coverage import field_of_view
+from spidereye.lenses import UCM
 from spidereye.panorama import panorama_rays
 from spidereye.pictures import to_float, to_uint8
-from spidereye.projection import UCM
 from spidereye.render import render_views
 from spidereye.rig import SPIDER4_YAW, spider4
 from spidereye.rotation import from_degrees
