@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from spidereye.cpu import keep_large_buffers, wait_briefly
+from spidereye.data_commands import data_app
 from spidereye.errors import SpiderEyeError
+from spidereye.rig_commands import rig_app
 
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 app = typer.Typer(
@@ -18,6 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="N fisheye views to one 360° panorama.",
 )
+app.add_typer(rig_app, name="rig")
+app.add_typer(data_app, name="data")
 
 ConfigName = Annotated[
     str, typer.Option("-cn", "--config-name", help="SpiderEye360, SpiderEye, quickstart, or yours")

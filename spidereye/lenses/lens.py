@@ -41,6 +41,13 @@ class Lens(ABC):
     height: int
 
     model: ClassVar[str]  # its name in rig files
+    # Names of the fields that a class adds, and how many numbers each is: 0 a single one [*b], n a
+    # list [*b, n], None a list of any length.
+    parameters: ClassVar[dict[str, int | None]]
+
+    def checked(self) -> "Lens":
+        """The lens itself. Raises SpiderEyeError, naming the parameter, where one cannot be."""
+        return self
 
     @abstractmethod
     def to_plane(

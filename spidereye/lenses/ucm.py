@@ -24,6 +24,7 @@ class UCM(Lens):
     xi: Float[Tensor, "*b"]
 
     model: ClassVar[str] = "ucm"
+    parameters: ClassVar[dict[str, int | None]] = {"xi": 0}
 
     @classmethod
     def create(
@@ -41,12 +42,16 @@ class UCM(Lens):
 
         Raises SpiderEyeError for f ≤ 0 or ξ < 0.
         """
-        mirror = torch.as_tensor(xi, dtype=torch.float64)
-        if not bool((mirror >= 0).all()):
-            raise SpiderEyeError(f"a UCM lens needs xi >= 0, got xi={xi}")
         focal = torch.as_tensor(f, dtype=torch.float64)
-        focal, mirror = torch.broadcast_tensors(focal, mirror)
-        return cls(**plane_of(width, height, fx=focal, fy=fy, cx=cx, cy=cy), xi=mirror)
+        focal, mirror = torch.broadcast_tensors(focal, torch.as_tensor(xi, dtype=torch.float64))
+        lens = cls(**plane_of(width, height, fx=focal, fy=fy, cx=cx, cy=cy), xi=mirror)
+        return lens.checked()
+
+    def checked(self) -> "UCM":
+        """The lens itself. Raises SpiderEyeError for ξ < 0."""
+        if not bool((self.xi >= 0).all()):
+            raise SpiderEyeError(f"a UCM lens needs xi >= 0, got xi={self.xi.tolist()}")
+        return self
 
     def to_plane(
         self, x: Component, y: Component, z: Component
