@@ -43,4 +43,5 @@ def lens_of(
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise SpiderEyeError(f"{name} of a {model} lens must be finite, got {tensor.tolist()}")
-    return lens(**plane, **tensors).checked()
+    fields: dict[str, Any] = {**plane, **tensors}
+    return lens(**fields).checked()
