@@ -147,14 +147,14 @@ class Camera:
     def resized(self, width: int, height: int) -> "Camera":
         """The camera of the same picture at another size.
 
-        Raises SpiderEyeError where the aspect ratio changes: the image circle would become an
-        ellipse; take `square` first.
+        Raises SpiderEyeError where the aspect ratio changes by more than rounding: the image
+        circle would become an ellipse; take `square` first.
         """
         scale = width / self.lens.width
-        if abs(height / self.lens.height - scale) > 1e-9 * scale:
+        if abs(height - self.lens.height * scale) > 1:
             raise SpiderEyeError(
-                f"view {self.name} of {self.lens.width}x{self.lens.height} pixels cannot be "
-                f"resized to {width}x{height}: the aspect ratio changes; crop or pad it instead"
+                f"view {self.name} is {self.lens.width}x{self.lens.height} pixels by its "
+                f"calibration and cannot be {width}x{height}: the aspect ratio differs"
             )
         visible = self.visible
         if visible is not None and scale != 1:
@@ -164,23 +164,55 @@ class Camera:
         lens = self.lens.resized(width, height)
         return replace(self, lens=lens, circle=self.circle * scale, visible=visible)
 
-    def square(self) -> "Camera":
-        """The camera of the square window about the principal point that holds the image circle,
-        or the whole picture where that has none; what the picture does not hold is not visible."""
+    def window(self, left: int, top: int, width: int, height: int) -> "Camera":
+        """The camera of a part of the picture; where it reaches over the picture's edges nothing
+        is visible."""
+        inside = left >= 0 and top >= 0
+        inside = inside and left + width <= self.lens.width and top + height <= self.lens.height
+        visible = self.visible
+        if visible is None and not inside:
+            visible = torch.ones(
+                self.lens.height, self.lens.width, dtype=torch.bool, device=self.rotation.device
+            )
+        if visible is not None:
+            right, bottom = left + width - self.lens.width, top + height - self.lens.height
+            visible = F.pad(visible, (-left, right, -top, bottom), value=False)
+        lens = self.lens.window(left, top, width, height)
+        return replace(self, lens=lens, visible=visible, crop=None)
+
+    def square_window(self) -> tuple[int, int, int, int]:
+        """(left, top, side, side): the square about the principal point that holds the image
+        circle, or the whole picture where there is no circle inside it."""
         width, height = self.lens.width, self.lens.height
-        cx, cy = (float(c.reshape(-1)[0]) for c in self.lens.centre.unbind(-1))
+        cx, cy = self.lens.centre.reshape(-1, 2)[0].tolist()
         reach = max(abs(cx + 0.5), abs(width - 0.5 - cx), abs(cy + 0.5), abs(height - 0.5 - cy))
         half = math.ceil(min(self.circle, reach) - 1e-9)
-        if width == height == 2 * half:
+        return round(cx + 0.5) - half, round(cy + 0.5) - half, 2 * half, 2 * half
+
+    def square(self) -> "Camera":
+        """The camera of its `square_window`."""
+        window = self.square_window()
+        if window == (0, 0, self.lens.width, self.lens.height):
             return self
-        left, top = round(cx + 0.5) - half, round(cy + 0.5) - half
-        visible = torch.zeros(2 * half, 2 * half, dtype=torch.bool, device=self.rotation.device)
-        there = slice(max(0, -top), height - top), slice(max(0, -left), width - left)
-        source = slice(max(0, top), top + 2 * half), slice(max(0, left), left + 2 * half)
-        whole = torch.ones(height, width, dtype=torch.bool, device=visible.device)
-        visible[there] = (whole if self.visible is None else self.visible)[source]
-        lens = self.lens.window(left, top, 2 * half, 2 * half)
-        return replace(self, lens=lens, visible=visible, crop=None)
+        return self.window(*window)
+
+    def in_file(self, width: int, height: int) -> tuple["Camera", tuple[int, int, int, int]]:
+        """The camera for a picture file of this size, and (left, top, width, height) of the part
+        of the file that is its picture.
+
+        Raises SpiderEyeError where the file has another aspect ratio than the calibration's.
+        """
+        crop = self.crop
+        if crop is None:
+            return self.resized(width, height), (0, 0, width, height)
+        whole = self.window(-crop.left, -crop.top, crop.file_width, crop.file_height)
+        whole = whole.resized(width, height)
+        across, down = width / crop.file_width, height / crop.file_height
+        left, top = round(crop.left * across), round(crop.top * down)
+        right = round((crop.left + crop.width) * across)
+        bottom = round((crop.top + crop.height) * down)
+        part = (left, top, right - left, bottom - top)
+        return whole.window(*part), part
 
     def _is_picture(self, pixels: Float[Tensor, "*s 2"]) -> Bool[Tensor, "*s"]:
         # A hair's breadth, so that rounding does not drop the rim itself.

@@ -1,27 +1,24 @@
 """The verb that people import: `Stitcher.load(checkpoint)(images)` is a panorama."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
-from PIL import Image
-from torch import Tensor
+from jaxtyping import Int64, UInt8
 
 from spidereye.checkpoint import Weights, read_config
 from spidereye.config import Config
 from spidereye.config_files import config_from_dict
 from spidereye.errors import SpiderEyeError
 from spidereye.model import SpiderEyeModel
-from spidereye.pictures import read_picture, resize_area, to_float, to_uint8
+from spidereye.pictures import to_uint8
 from spidereye.randomness import normal
 from spidereye.rig import Rig
+from spidereye.shots import Picture, read_shot
 from spidereye.stitching import stitch
 from spidereye.weights import find_checkpoint, load_weights
-
-Picture = str | Path | Image.Image | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -91,58 +88,21 @@ class Stitcher:
     ) -> Panorama:
         """The panorama of one picture per view, in the rig's order.
 
-        images: paths, PIL images or arrays [h, w, 3] uint8, square, of any size; they are brought
-        to the rig's.   rig: another than the stitcher's own.   steps: of the sampler; None: as
+        images: paths, PIL images or arrays [h, w, 3] uint8 of any size and the rig's shape, one per
+        file of the rig.   rig: another than the stitcher's own.   steps: of the sampler; None: as
         configured.   seed: of its noise.
         Raises SpiderEyeError for a wrong number or shape of pictures.
         """
-        rig = self._sized(rig) if rig is not None else self.rig
-        views = _views(images, rig).to(self.device)
+        side = self.rig.cameras[0].lens.width if self.model is not None else None
+        shot = read_shot(images, rig or self.rig, side)
+        views = [view.to(self.device) for view in shot.views]
         width, height = self.size
-        geometric = stitch(views.unbind(1), rig.cameras, height, width, rig.sphere_radius)
+        geometric = stitch(views, shot.rig.cameras, height, width, shot.rig.sphere_radius)
         panorama = geometric.panorama
         if self.model is not None:
             sampler = self.config.ssdd.fm_sampler
             noise = normal(seed, "stitching noise", [(0,)], (3, height, width)).to(self.device)
-            z = self.model.encode(views)
+            z = self.model.encode(torch.stack(views, dim=1))
             panorama = self.model.decode(z, noise, steps or sampler.steps, sampler.t_pow_shift)
         picture = to_uint8(panorama[0].float()).permute(1, 2, 0).cpu().numpy()
         return Panorama(np.ascontiguousarray(picture), geometric.count[0, 0].cpu().numpy())
-
-    def _sized(self, rig: Rig) -> Rig:
-        """Another rig at the size of the views that this stitcher works with."""
-        side = self.rig.cameras[0].lens.width
-        cameras = (replace(c, lens=c.lens.resized(side, side)) for c in rig.cameras)
-        return replace(rig, cameras=tuple(cameras))
-
-
-def _views(images: Sequence[Picture], rig: Rig) -> Float[Tensor, "1 N 3 h w"]:
-    names = rig.names
-    if len(images) != len(names):
-        raise SpiderEyeError(
-            f"expected {len(names)} pictures, {', '.join(names)} in this order, got {len(images)}"
-        )
-    views = []
-    for image, camera in zip(images, rig.cameras, strict=True):
-        array = _array(image)
-        height, width = array.shape[:2]
-        if width != height:
-            label = image if isinstance(image, str | Path) else camera.name
-            raise SpiderEyeError(
-                f"{label}: expected a square fisheye picture, got {width}x{height} pixels"
-            )
-        sized = resize_area(array, camera.lens.width, camera.lens.height)
-        view = to_float(torch.from_numpy(sized).permute(2, 0, 1))
-        views.append(torch.where(camera.mask(), view, -1.0))
-    return torch.stack(views)[None]
-
-
-def _array(image: Picture) -> UInt8[np.ndarray, "h w 3"]:
-    if isinstance(image, str | Path):
-        return read_picture(Path(image))
-    array = np.asarray(image.convert("RGB")) if isinstance(image, Image.Image) else image
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
-        raise SpiderEyeError(
-            f"expected an array [h, w, 3] of uint8, got {list(array.shape)} of {array.dtype}"
-        )
-    return array

@@ -136,7 +136,7 @@ def test_stitch_errors(views, tmp_path):
     one_line(spidereye("stitch", *views, "-o", out, "--checkpoint", "nowhere"), "nowhere")
     wide = tmp_path / "wide.png"
     Image.fromarray(np.zeros((32, 64, 3), np.uint8)).save(wide)
-    one_line(spidereye("stitch", wide, *views[1:], "-o", out, *geometric), "square", "64x32")
+    one_line(spidereye("stitch", wide, *views[1:], "-o", out, *geometric), "aspect ratio", "64x32")
     one_line(spidereye("stitch", tmp_path / "no.png", *views[1:], "-o", out, *geometric), "no.png")
     assert not out.exists()
 

@@ -1,0 +1,117 @@
+"""From picture files to views: crops, other sizes, square windows, masks."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from spidereye import rotation
+from spidereye.camera import Camera, Crop
+from spidereye.errors import SpiderEyeError
+from spidereye.lenses import UCM
+from spidereye.rig import Rig
+from spidereye.shots import files_of, read_shot
+
+EYE = torch.eye(3, dtype=torch.float64)
+ORIGIN = torch.zeros(3, dtype=torch.float64)
+
+
+def camera(name: str, width: int = 64, height: int = 48, **more) -> Camera:
+    lens = UCM.create(20.0, 0.9, width, height, cx=30.0, cy=25.0)
+    return Camera(name, lens, EYE, ORIGIN, **{"circle": 22.0} | more)
+
+
+def position_picture(width: int, height: int) -> np.ndarray:
+    """Red is the column, green the row, as fractions of the picture."""
+    rows, columns = np.mgrid[:height, :width]
+    blue = np.full((height, width), 200.0)
+    channels = (255 * (columns + 0.5) / width, 255 * (rows + 0.5) / height, blue)
+    return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+
+
+def fractions(view: torch.Tensor) -> torch.Tensor:
+    """[h, w, 2]: the columns and rows that a view of a position_picture shows, as fractions."""
+    return ((view[0, :2] + 1) / 2).permute(1, 2, 0)
+
+
+@pytest.mark.parametrize("factor", [0.5, 1, 3])
+def test_a_lens_fits_files_of_any_size(factor):
+    """The pixel that shows a ray shows the same part of the picture, whatever the file's size."""
+    rays = torch.tensor([[0.2, -0.1, 0.9], [-0.5, 0.3, 0.4]], dtype=torch.float64)
+    size = round(64 * factor), round(48 * factor)
+    shot = read_shot([position_picture(*size)], Rig((camera("a"),)))
+    assert shot.views[0].shape == (1, 3, size[1], size[0])
+    pixels, valid = shot.rig.cameras[0].project(rays)
+    assert bool(valid.all())
+    seen = (pixels + 0.5) / torch.tensor(size)
+    expected = (camera("a").project(rays)[0] + 0.5) / torch.tensor([64, 48])
+    assert torch.allclose(seen, expected, atol=1e-12)
+
+
+def test_two_views_of_one_file_are_cut_from_it_at_any_size():
+    """A dual-fisheye file: the same rays show the same places of the file at every file size."""
+    lens = UCM.create(20.0, 0.9, 64, 64)
+    crops = [Crop(0, left, 3, 64, 64, 150, 70) for left in (5, 80)]
+    back = rotation.from_degrees(180)
+    cameras = (
+        Camera("front", lens, EYE, ORIGIN, 32.0, crop=crops[0]),
+        Camera("back", lens, back, ORIGIN, 32.0, crop=crops[1]),
+    )
+    for file_width, file_height in ((150, 70), (300, 140), (101, 47)):
+        shot = read_shot([position_picture(file_width, file_height)], Rig(cameras))
+        for original, view, cut in zip(cameras, shot.views, shot.rig.cameras, strict=True):
+            ray = original.axis[None]
+            (u, v), valid = cut.project(ray)[0][0], cut.project(ray)[1]
+            assert bool(valid.all())
+            at = fractions(view)[round(float(v)), round(float(u))]
+            assert original.crop is not None
+            expected = torch.tensor(
+                [(original.crop.left + 32) / 150, (original.crop.top + 32) / 70]
+            )
+            assert float((at - expected).abs().max()) < 1.01 / file_height
+
+
+def test_square_views_keep_every_ray_and_black_out_what_the_file_does_not_hold():
+    whole = Rig((camera("a", circle=math.inf),))
+    shot = read_shot([position_picture(64, 48)], whole, side=80)
+    square = shot.rig.cameras[0]
+    assert (square.lens.width, square.lens.height) == (80, 80)
+    mask = square.mask()
+    assert 0.4 < float(mask.float().mean()) < 0.7  # 64 x 48 of the square about (30, 25)
+    assert bool((shot.views[0][0][:, ~mask] == -1).all())
+    rays = torch.tensor([[0.3, 0.2, 0.8], [-0.4, -0.3, 0.7]], dtype=torch.float64)
+    pixels, valid = square.project(rays)
+    assert bool(valid.all())
+    expected = (camera("a").project(rays)[0] + 0.5) / torch.tensor([64, 48])
+    for (u, v), place in zip(pixels.round().long().tolist(), expected, strict=True):
+        assert float((fractions(shot.views[0])[v, u] - place).abs().max()) < 0.02
+
+
+def test_a_mask_hides_pixels_at_every_size():
+    visible = torch.ones(48, 64, dtype=torch.bool)
+    visible[30:] = False
+    for factor in (1, 2):
+        size = 64 * factor, 48 * factor
+        shot = read_shot([position_picture(*size)], Rig((camera("a", visible=visible),)))
+        cut = shot.rig.cameras[0]
+        assert not bool(cut.mask()[30 * factor :].any())
+        assert bool(cut.mask()[25 * factor, 30 * factor])
+        hidden = torch.tensor([[0.0, -0.7, 0.7]], dtype=torch.float64)
+        assert not bool(cut.project(hidden)[1].any())
+
+
+def test_files_count_crops_once():
+    crop = Crop(0, 0, 0, 64, 48, 128, 48)
+    views = (camera("left", crop=crop), camera("right", crop=crop), camera("up"))
+    assert files_of(Rig(views)) == [0, 0, 1]
+    with pytest.raises(SpiderEyeError, match=r"expected 2 pictures, left\+right, up in this order"):
+        read_shot([position_picture(64, 48)], Rig(views))
+
+
+def test_wrong_shapes_are_explained():
+    rig = Rig((camera("front"),))
+    with pytest.raises(SpiderEyeError, match=r"front is 64x48.*cannot be 64x64.*aspect ratio"):
+        read_shot([position_picture(64, 64)], rig)
+    with pytest.raises(SpiderEyeError, match=r"expected an array \[h, w, 3\] of uint8"):
+        read_shot([np.zeros((48, 64), np.uint8)], rig)
