@@ -9,12 +9,31 @@ from typing import Any
 import torch
 
 from spidereye.errors import SpiderEyeError
+from spidereye.lenses.double_sphere import DoubleSphere
+from spidereye.lenses.eucm import EUCM
+from spidereye.lenses.kannala_brandt import KannalaBrandt
 from spidereye.lenses.lens import Lens, lift, plane_of
+from spidereye.lenses.mei import Mei
+from spidereye.lenses.ocam import OCam
 from spidereye.lenses.ucm import UCM
 
-LENSES: dict[str, type[Lens]] = {lens.model: lens for lens in (UCM,)}
+LENSES: dict[str, type[Lens]] = {
+    lens.model: lens for lens in (UCM, EUCM, DoubleSphere, KannalaBrandt, Mei, OCam)
+}
 
-__all__ = ["LENSES", "UCM", "Lens", "lens_of", "lift", "plane_of"]
+__all__ = [
+    "EUCM",
+    "LENSES",
+    "UCM",
+    "DoubleSphere",
+    "KannalaBrandt",
+    "Lens",
+    "Mei",
+    "OCam",
+    "lens_of",
+    "lift",
+    "plane_of",
+]
 
 
 def lens_of(

@@ -9,6 +9,7 @@ matrix with a principal point that takes the plane to pixels. The plane's second
 as in every published calibration; `project` and `unproject` are the one place that flips it.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
@@ -29,7 +30,8 @@ class Lens(ABC):
     [*b, ..., 3] and [*b, ..., 2].
 
     Both directions are differentiable and free of NaN for any input, infinities and NaN included;
-    where the mask is False the value is finite and means nothing.
+    where the mask is False the value is finite and means nothing. A lens may keep what it derives
+    from its parameters: make a new one instead of writing into its tensors.
 
     matrix: plane to pixels, [[fx, skew], [0, fy]] in most models.   centre: principal point (cx,
     cy) in pixels.   width, height: pixels of the picture that these parameters hold for.
@@ -72,14 +74,17 @@ class Lens(ABC):
         self, rays: Float[Tensor, "*s 3"]
     ) -> tuple[Float[Tensor, "*s 2"], Bool[Tensor, "*s"]]:
         """Pixels of camera rays of any positive length. The mask is where the model can see."""
-        longest = rays.abs().amax(dim=-1)
-        usable = torch.isfinite(longest) & (longest > 0)
-        rays = torch.where(usable[..., None], rays, rays.new_tensor([0.0, 0.0, 1.0]))
+        # Side by side, not along the last axis: reductions over an axis of 3 are slow.
+        x, y, z = rays.unbind(-1)
+        longest = torch.maximum(torch.maximum(x.abs(), y.abs()), z.abs()).detach()
+        usable = (longest >= torch.finfo(rays.dtype).tiny) & (longest < math.inf)
         # By the longest side first: squares of 1e-30 and 1e30 do not fit into float32.
-        rays = rays / torch.where(usable, longest, torch.ones_like(longest))[..., None]
-        x, y, z = (rays / rays.norm(dim=-1, keepdim=True)).unbind(-1)
-        mx, my, valid = self.to_plane(x, -y, z)
-        (a, b), (c, d) = self._matrix_rows(mx)
+        longest = torch.where(usable, longest, 1)
+        x, y = torch.where(usable, x, 0) / longest, torch.where(usable, y, 0) / longest
+        z = torch.where(usable, z, 1) / longest
+        length = (x * x + y * y + z * z).sqrt()
+        mx, my, valid = self.to_plane(x / length, -y / length, z / length)
+        (a, b), (c, d) = _lifted_rows(self.matrix, mx)
         cx, cy = (lift(part, mx) for part in self.centre.unbind(-1))
         return torch.stack((a * mx + b * my + cx, c * mx + d * my + cy), dim=-1), valid & usable
 
@@ -92,14 +97,11 @@ class Lens(ABC):
         limit = 1e8 if pixels.dtype == torch.float64 else 1e5
         usable = (u.abs() < limit) & (v.abs() < limit)
         cx, cy = (lift(part, u) for part in self.centre.unbind(-1))
-        du = torch.where(usable, u - cx, torch.zeros_like(u))
-        dv = torch.where(usable, v - cy, torch.zeros_like(v))
-        (a, b), (c, d) = self._matrix_rows(u)
-        determinant = a * d - b * c
-        mx, my = (d * du - b * dv) / determinant, (a * dv - c * du) / determinant
-        x, y, z, valid = self.from_plane(mx, my)
-        rays = torch.stack((x, -y, z), dim=-1)
-        return rays / rays.norm(dim=-1, keepdim=True).clamp_min(1e-12), valid & usable
+        du, dv = torch.where(usable, u - cx, 0), torch.where(usable, v - cy, 0)
+        (a, b), (c, d) = _lifted_rows(_inverse(self.matrix), u)
+        x, y, z, valid = self.from_plane(a * du + b * dv, c * du + d * dv)
+        length = (x * x + y * y + z * z).clamp_min(1e-24).sqrt()
+        return torch.stack((x / length, -y / length, z / length), dim=-1), valid & usable
 
     def resized(self, width: int, height: int) -> "Lens":
         """The same lens for the same picture at another size; exact for pixel centres at integers,
@@ -140,13 +142,25 @@ class Lens(ABC):
         changed = {n: change(value) for n, value in values.items() if isinstance(value, Tensor)}
         return replace(self, **changed)
 
-    def _matrix_rows(self, like: Tensor) -> list[list[Tensor]]:
-        return [[lift(entry, like) for entry in row.unbind(-1)] for row in self.matrix.unbind(-2)]
-
 
 def lift(parameter: Tensor, like: Tensor) -> Tensor:
     """[*b] → [*b, 1, …, 1] as many axes as `like`: parameters broadcast over pixels."""
     return parameter.reshape(parameter.shape + (1,) * (like.ndim - parameter.ndim))
+
+
+def radius_of(x: Component, y: Component) -> Component:
+    """√(x² + y²), at least 1e-15: quotients by it and its gradient stay finite on the axis."""
+    return (x * x + y * y).clamp_min(1e-30).sqrt()
+
+
+def _inverse(matrix: Float[Tensor, "*b 2 2"]) -> Float[Tensor, "*b 2 2"]:
+    (a, b), (c, d) = (row.unbind(-1) for row in matrix.unbind(-2))
+    rows = torch.stack((d, -b), dim=-1), torch.stack((-c, a), dim=-1)
+    return torch.stack(rows, dim=-2) / (a * d - b * c)[..., None, None]
+
+
+def _lifted_rows(matrix: Float[Tensor, "*b 2 2"], like: Tensor) -> list[list[Tensor]]:
+    return [[lift(entry, like) for entry in row.unbind(-1)] for row in matrix.unbind(-2)]
 
 
 def plane_of(

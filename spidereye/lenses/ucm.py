@@ -57,27 +57,38 @@ class UCM(Lens):
         self, x: Component, y: Component, z: Component
     ) -> tuple[Component, Component, Mask]:
         """Valid: Z > -ξ for ξ ≤ 1, Z > -1/ξ beyond, where the model folds over."""
-        xi = lift(self.xi, z)
-        limit = torch.where(xi > 1, 1 / xi.clamp_min(1), xi)
-        depth = z + xi
-        # Z > -limit alone lets depths of 1e-17 through, whose pixels are infinite.
-        valid = (z > -limit) & (depth > 1e-9)
-        depth = torch.where(valid, depth, torch.ones_like(depth))
-        return x / depth, y / depth, valid
+        return sphere_to_plane(self.xi, x, y, z)
 
     def from_plane(
         self, x: Component, y: Component
     ) -> tuple[Component, Component, Component, Mask]:
         """Valid: everywhere for ξ ≤ 1, r² ≤ 1/(ξ²-1) beyond."""
-        xi = lift(self.xi, x)
-        r2 = x * x + y * y
-        root = 1 + (1 - xi * xi) * r2
-        valid = root >= 0
-        # The inner where keeps the square root's gradient finite where the mask is False.
-        safe = torch.where(root > 0, root, torch.ones_like(root))
-        root = torch.where(root > 0, safe.sqrt(), torch.zeros_like(root))
-        omega = (xi + root) / (1 + r2)
-        return omega * x, omega * y, omega - xi, valid
+        return plane_to_sphere(self.xi, x, y)
+
+
+def sphere_to_plane(
+    xi: Float[Tensor, "*b"], x: Component, y: Component, z: Component
+) -> tuple[Component, Component, Mask]:
+    """UCM without its matrix: unit rays to (x, y)/(z + ξ), and where that is one to one."""
+    xi = lift(xi, z)
+    limit = torch.where(xi > 1, 1 / xi.clamp_min(1), xi)
+    depth = z + xi
+    # z > -limit alone lets depths of 1e-17 through, whose pixels are infinite.
+    valid = (z > -limit) & (depth > 1e-9)
+    depth = torch.where(valid, depth, 1)
+    return x / depth, y / depth, valid
+
+
+def plane_to_sphere(
+    xi: Float[Tensor, "*b"], x: Component, y: Component
+) -> tuple[Component, Component, Component, Mask]:
+    """The inverse of `sphere_to_plane`."""
+    xi = lift(xi, x)
+    r2 = x * x + y * y
+    root = 1 + (1 - xi * xi) * r2
+    # At least 1e-30: the square root's gradient stays finite on the rim and beyond.
+    omega = (xi + root.clamp_min(1e-30).sqrt()) / (1 + r2)
+    return omega * x, omega * y, omega - xi, root >= 0
 
 
 def alpha_from_xi(xi: float, f: float) -> tuple[float, float]:
