@@ -1,13 +1,19 @@
-"""Rigs: several cameras around one centre."""
+"""Rigs: several cameras around one centre, and those that have a name."""
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from spidereye import rotation
 from spidereye.camera import Camera, circle_of
-from spidereye.lenses import UCM
+from spidereye.errors import SpiderEyeError
+from spidereye.lenses import UCM, Lens
+from spidereye.lenses.families import family
+from spidereye.lenses.field_of_view import with_half_angle
 
 SPIDER4_YAW = {"front": 0.0, "right": 90.0, "back": 180.0, "left": -90.0}
 
@@ -30,17 +36,78 @@ class Rig:
         cameras = tuple(camera.square().resized(size, size) for camera in self.cameras)
         return replace(self, cameras=cameras)
 
+    def centred(self) -> "Rig":
+        """The rig with the mean of its cameras' positions at 0, where the panorama is."""
+        middle = torch.stack([camera.position for camera in self.cameras]).mean(dim=0)
+        cameras = tuple(replace(c, position=c.position - middle) for c in self.cameras)
+        return replace(self, cameras=cameras)
+
 
 def spider4(f: float, xi: float, size: int, mask_mode: str = "inscribed") -> Rig:
     """The named rig: front, right, back, left, one square UCM lens, all at the centre.
 
     f: focal length in pixels of a `size`-pixel view.   xi: ξ.   mask_mode: see camera.circle_of.
     """
-    lens, circle = UCM.create(f, xi, size), circle_of(mask_mode, size, size)
+    circle = circle_of(mask_mode, size, size)
+    return _around(
+        {n: (yaw, 0.0) for n, yaw in SPIDER4_YAW.items()}, UCM.create(f, xi, size), circle
+    )
+
+
+def _around(axes: Mapping[str, tuple[float, float]], lens: Lens, circle: float) -> Rig:
+    """A rig of one lens at the centre. axes: (yaw, pitch) in degrees by the view's name."""
     origin = torch.zeros(3, dtype=torch.float64)
     return Rig(
         tuple(
-            Camera(name, lens, rotation.from_degrees(yaw), origin, circle)
-            for name, yaw in SPIDER4_YAW.items()
+            Camera(name, lens, rotation.from_degrees(yaw, pitch), origin, circle)
+            for name, (yaw, pitch) in axes.items()
         )
     )
+
+
+def _equidistant(fov: float, size: int) -> Lens:
+    """r = f·θ, `fov` degrees across the inscribed circle of a square of `size` pixels."""
+    return family("equidistant", math.radians(fov / 2), size / 2, size)
+
+
+def _dual190() -> Rig:
+    return _around({"front": (0, 0), "back": (180, 0)}, _equidistant(190, 1024), 512)
+
+
+def _tri190() -> Rig:
+    axes = {"front": (0.0, 0.0), "right": (120.0, 0.0), "left": (-120.0, 0.0)}
+    return _around(axes, _equidistant(190, 1024), 512)
+
+
+def _cube6() -> Rig:
+    sides = {name: (yaw, 0.0) for name, yaw in SPIDER4_YAW.items()}
+    return _around({**sides, "up": (0.0, 90.0), "down": (0.0, -90.0)}, _equidistant(120, 512), 256)
+
+
+# Rigs that go by a name wherever a rig file can be given.
+NAMED_RIGS: dict[str, Callable[[], Rig]] = {
+    "spider4": lambda: spider4(f=220.0, xi=0.85, size=560),
+    "dual190": _dual190,
+    "tri190": _tri190,
+    "cube6": _cube6,
+}
+
+
+def yaw_pitch_roll(matrix: Float[Tensor, "3 3"]) -> tuple[float, float, float]:
+    """The angles in degrees of R = yaw · pitch · roll; roll is 0 where the camera looks straight
+    up or down, and only yaw ± roll is determined. Inverse of rotation.from_degrees."""
+    row = [[float(entry) for entry in line] for line in matrix]
+    pitch = math.atan2(row[1][2], math.hypot(row[0][2], row[2][2]))
+    if math.hypot(row[0][2], row[2][2]) < 1e-9:
+        yaw, roll = math.atan2(-row[2][0], row[0][0]), 0.0
+    else:
+        yaw, roll = math.atan2(row[0][2], row[2][2]), math.atan2(-row[1][0], row[1][1])
+    return math.degrees(yaw), math.degrees(pitch), math.degrees(roll)
+
+
+def circle_of_fov(lens: Lens, degrees: float) -> float:
+    """Radius in pixels of the image circle of a field of view, up to 360 degrees: the mean over all
+    azimuths, where they differ. Raises SpiderEyeError where the lens does not see so far."""
+    if not 0 < degrees <= 360:
+        raise SpiderEyeError(f"a field of view is above 0 and up to 360 degrees, got {degrees:g}")
+    return float(lens.f / with_half_angle(lens, math.radians(degrees / 2), 1.0).f)
