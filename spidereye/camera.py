@@ -98,7 +98,7 @@ class Camera:
         world_to_camera = self.rotation.reshape(*self.rotation.shape[:-2], *extra, 3, 3)
         rays = (rays[..., None, :] @ world_to_camera)[..., 0, :]
         pixels, valid = self.lens.project(rays)
-        return pixels, valid & self._is_picture(pixels)
+        return pixels, valid & self.is_picture(pixels)
 
     def unproject(
         self, pixels: Float[Tensor, "*s 2"]
@@ -108,7 +108,7 @@ class Camera:
         extra = (1,) * (rays.ndim - self.position.ndim)
         camera_to_world = self.rotation.reshape(*self.rotation.shape[:-2], *extra, 3, 3)
         rays = (camera_to_world @ rays[..., None])[..., 0]
-        return rays, valid & self._is_picture(pixels)
+        return rays, valid & self.is_picture(pixels)
 
     def pixel_grid(self, oversample: int = 1) -> Float[Tensor, "h w 2"]:
         """Pixel centres (u, v), or the centres of oversample² equal parts of every pixel."""
@@ -214,7 +214,9 @@ class Camera:
         part = (left, top, right - left, bottom - top)
         return whole.window(*part), part
 
-    def _is_picture(self, pixels: Float[Tensor, "*s 2"]) -> Bool[Tensor, "*s"]:
+    def is_picture(self, pixels: Float[Tensor, "*s 2"]) -> Bool[Tensor, "*s"]:
+        """Which pixels lie inside the picture and its image circle and are not hidden. Whether the
+        lens has rays there is for `unproject` to say."""
         # A hair's breadth, so that rounding does not drop the rim itself.
         inside = self.margin(pixels) >= -1e-6
         if self.visible is None:

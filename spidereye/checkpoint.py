@@ -4,6 +4,7 @@ A checkpoint is a folder of
     raw.safetensors, ema.safetensors   the two sets of weights, under our names
     config.yaml                        the configuration that made them
     training.safetensors, .json        the training state (optimizer, counters)
+    rig.yaml (and its masks)           the rig, where the configuration names a file of one
     manifest.json                      the size of every file above, written last
 It is written to a temporary folder, synced and renamed, so that a crash leaves the previous one.
 """
@@ -22,20 +23,24 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from spidereye.errors import SpiderEyeError
+from spidereye.rig import Rig
+from spidereye.rig_files import write_rig
 
 Weights = Literal["ema", "raw"]
-MANIFEST = "manifest.json"
+MANIFEST, RIG = "manifest.json", "rig.yaml"
 
 
 @dataclass
 class Checkpoint:
-    """What a checkpoint folder holds. training: anything JSON; training_tensors: its tensors."""
+    """What a checkpoint folder holds. training: anything JSON; training_tensors: its tensors.
+    rig: None where the configuration describes it by itself."""
 
     raw: dict[str, Tensor]
     ema: dict[str, Tensor]
     config: dict[str, Any]
     training: dict[str, Any] = field(default_factory=dict)
     training_tensors: dict[str, Tensor] = field(default_factory=dict)
+    rig: Rig | None = None
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -51,6 +56,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         _write_tensors(new / "training.safetensors", checkpoint.training_tensors)
         _write_text(new / "config.yaml", yaml.safe_dump(checkpoint.config, sort_keys=False))
         _write_text(new / "training.json", json.dumps(checkpoint.training, indent=1))
+        if checkpoint.rig is not None:
+            write_rig(checkpoint.rig, new / RIG)
         sizes = {path.name: path.stat().st_size for path in sorted(new.iterdir())}
         _write_text(new / MANIFEST, json.dumps(sizes, indent=1))
         _sync_folder(new)
@@ -84,7 +91,7 @@ def is_checkpoint(folder: Path) -> bool:
 
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Everything, for resuming. Raises SpiderEyeError for an incomplete copy."""
-    config = read_config(folder)
+    config = _config(folder)
     return Checkpoint(
         raw=load_file(folder / "raw.safetensors"),
         ema=load_file(folder / "ema.safetensors"),
@@ -96,6 +103,13 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The configuration that a checkpoint was made with."""
+    config = _config(folder)
+    if (folder / RIG).is_file():  # the file it was read from may be elsewhere, changed or gone
+        config["dataset"]["rig"] = str(folder / RIG)
+    return config
+
+
+def _config(folder: Path) -> dict[str, Any]:
     recover(folder)
     _verify(folder)
     return yaml.safe_load((folder / "config.yaml").read_text())

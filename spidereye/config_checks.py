@@ -7,7 +7,6 @@ from spidereye.errors import SpiderEyeError
 from spidereye.fusion import build_fusion
 from spidereye.metrics import METRICS
 from spidereye.optimizer import OPTIMIZERS
-from spidereye.rig import SPIDER4_YAW
 
 
 def check(config: Config) -> None:
@@ -21,7 +20,6 @@ def _check_choices(config: Config) -> None:
     data, ssdd, training = config.dataset, config.ssdd, config.training
     choices = {
         "task": (config.task, ("train", "eval")),
-        "dataset.rig": (data.rig, ("spider4",)),
         "dataset.jitter_target": (data.jitter_target, ("xi", "f", "both")),
         "dataset.on_bad_file": (data.on_bad_file, ("stop", "skip")),
         "ssdd.compile": (ssdd.compile, (True, False, "auto")),
@@ -75,6 +73,8 @@ def _check_numbers(config: Config) -> None:
         "training.log_freq": training.log_freq,
         "evaluation.batch_size": config.evaluation.batch_size,
         "ssdd.fusion_hidden_dim": config.ssdd.fusion_hidden_dim,
+        "dataset.frame_interval": data.frame_interval,
+        "dataset.max_frames_per_video": data.max_frames_per_video,
         "dataset.scene_count_train": data.scene_count_train,
         "dataset.scene_count_val": data.scene_count_val,
     }
@@ -136,8 +136,9 @@ def _check_sizes(config: Config) -> None:
             f"views' side: dataset.im_size={side} needs ssdd.decoder_image_size=[{2 * side},{side}]"
             f", got [{size[0]},{size[1]}]"
         )
-    if config.ssdd.n_views != len(SPIDER4_YAW):
+    views = len(config.rig().cameras)
+    if config.ssdd.n_views != views:
         raise SpiderEyeError(
             f"ssdd.n_views={config.ssdd.n_views}, but the rig {config.dataset.rig} has "
-            f"{len(SPIDER4_YAW)} views"
+            f"{views} views; set ssdd.n_views={views}"
         )

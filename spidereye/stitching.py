@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from spidereye.camera import Camera
@@ -57,6 +57,21 @@ def stitch(
         total_weight += weight
         count += seen.expand(batch, height, width)[:, None]
     return Stitch(total / total_weight.clamp_min(1e-6), count)
+
+
+def reproject(
+    view: Float[Tensor, "B 3 h w"], camera: Camera, target: Camera
+) -> tuple[Float[Tensor, "B 3 _ _"], Bool[Tensor, "_ _"]]:
+    """What `target` would see of the scene that `camera` sees, for example a perspective picture
+    of a fisheye's, and where it sees any of it; black (-1) elsewhere.
+
+    Both cameras have batch shape []; their positions do not matter.
+    """
+    camera, target = (one.to(view.device, view.dtype) for one in (camera, target))
+    rays, valid = target.unproject(target.pixel_grid())
+    pixels, seen = camera.project(rays)
+    seen = seen & valid
+    return torch.where(seen, sample_view(view, camera, pixels), -1.0), seen
 
 
 def sample_view(

@@ -55,6 +55,7 @@ def train(config: Config, resume_command: str = "") -> Path:
     accelerator = build_accelerator(config)
     folder = config.run_folder
     train_data, val_data, render = datasets(config, accelerator)
+    rig = config.rig_of_file()
     torch.manual_seed(config.seed)
     model = SpiderEyeModel(config.model())
     loss = build_loss(config, model)
@@ -151,14 +152,14 @@ def train(config: Config, resume_command: str = "") -> Path:
                     better = _note_result(config, state, result, log, accelerator)
                     if accelerator.is_main_process:
                         contact_sheet(result, folder / "samples" / f"step_{state.step:08d}.png")
-                        kept = snapshot(config, loss, ema, optimizer, state)
+                        kept = snapshot(config, loss, ema, optimizer, state, rig)
                         for name in ["best", "last"] if better else ["last"]:
                             save_checkpoint(folder / name, kept)
                     accelerator.wait_for_everyone()
                     clock = time.monotonic()  # evaluating is no training time
                 elif _save_due(config, state) or stopping:
                     if accelerator.is_main_process:
-                        save_checkpoint(last, snapshot(config, loss, ema, optimizer, state))
+                        save_checkpoint(last, snapshot(config, loss, ema, optimizer, state, rig))
                     accelerator.wait_for_everyone()
                 if stopping and not finished:
                     raise Interrupt(f"stopped at step {state.step}, saved in {last}")

@@ -14,6 +14,7 @@ from spidereye.filling import fill
 from spidereye.losses import TrainingLoss
 from spidereye.model import SpiderEyeModel
 from spidereye.optimizer import pack_optimizer, raw_weights, unpack_optimizer
+from spidereye.rig import Rig
 from spidereye.weights import AS_MADE
 
 
@@ -36,8 +37,9 @@ def snapshot(
     ema: EMA[SpiderEyeModel],
     optimizer: torch.optim.Optimizer,
     state: TrainingState,
+    rig: Rig | None,
 ) -> Checkpoint:
-    """Everything that a resumed run needs, and both sets of weights."""
+    """Everything that a resumed run needs, and both sets of weights. rig: that of its file."""
     tensors, description = pack_optimizer(optimizer)
     raw = raw_weights(loss.model, optimizer)
     # Under a schedule-free optimizer the weights in training are not the raw ones that are kept.
@@ -49,7 +51,8 @@ def snapshot(
     if loss.repa is not None:
         tensors |= {f"repa.{name}": value for name, value in loss.repa.head.state_dict().items()}
     training = {**asdict(state), "ema_updates": ema.updates, "optimizer": description}
-    return Checkpoint(raw, dict(ema.model.state_dict()), config_to_dict(config), training, tensors)
+    smoothed = dict(ema.model.state_dict())
+    return Checkpoint(raw, smoothed, config_to_dict(config), training, tensors, rig)
 
 
 def restore(

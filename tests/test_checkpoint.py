@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 from spidereye.checkpoint import (
     Checkpoint,
     load_checkpoint,
+    read_config,
     read_weights,
     recover,
     save_checkpoint,
@@ -22,6 +24,8 @@ from spidereye.decoder import DecoderConfig
 from spidereye.encoder import EncoderConfig
 from spidereye.errors import SpiderEyeError
 from spidereye.model import ModelConfig, SpiderEyeModel
+from spidereye.rig import NAMED_RIGS
+from spidereye.rig_files import load_rig
 from spidereye.weights import find_checkpoint, load_weights
 
 TINY = ModelConfig(
@@ -209,3 +213,13 @@ def test_manifest_lists_every_file(tmp_path):
     listed = set(json.loads((tmp_path / "last" / "manifest.json").read_text()))
     there = {path.name for path in (tmp_path / "last").iterdir()}
     assert listed == there - {"manifest.json"}
+
+
+def test_a_checkpoint_carries_the_rig_of_its_file(tmp_path):
+    """The rig's file may be elsewhere, changed or gone when the checkpoint is used."""
+    made = replace(checkpoint(), config={"dataset": {"rig": "/elsewhere/rig.yaml"}})
+    save_checkpoint(tmp_path / "last", replace(made, rig=NAMED_RIGS["dual190"]()))
+    config = read_config(tmp_path / "last")
+    assert load_rig(config["dataset"]["rig"]).names == ("front", "back")
+    # A resumed run compares its configuration with the one that was typed.
+    assert load_checkpoint(tmp_path / "last").config["dataset"]["rig"] == "/elsewhere/rig.yaml"

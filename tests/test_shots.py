@@ -2,16 +2,20 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from spidereye import rotation
+from spidereye.calibrations import read_calibration
 from spidereye.camera import Camera, Crop
 from spidereye.errors import SpiderEyeError
 from spidereye.lenses import UCM
+from spidereye.pictures import to_uint8
 from spidereye.rig import Rig
 from spidereye.shots import files_of, read_shot
+from spidereye.stitching import reproject
 
 EYE = torch.eye(3, dtype=torch.float64)
 ORIGIN = torch.zeros(3, dtype=torch.float64)
@@ -115,3 +119,28 @@ def test_wrong_shapes_are_explained():
         read_shot([position_picture(64, 64)], rig)
     with pytest.raises(SpiderEyeError, match=r"expected an array \[h, w, 3\] of uint8"):
         read_shot([np.zeros((48, 64), np.uint8)], rig)
+
+
+@pytest.mark.parametrize("name", ["front", "right", "back", "left"])
+def test_a_car_photograph_is_undistorted_as_opencv_does_it(shared, name):
+    """The calibration through our importer and lens, against OpenCV's own fisheye undistortion."""
+    folder = shared / "fisheye" / "car_4cam"
+    path = folder / "yaml" / f"{name}.yaml"
+    rig = read_calibration([path]).rig
+    photograph = cv2.imread(str(folder / "images" / f"{name}.png"))[..., ::-1]
+    shot = read_shot([np.ascontiguousarray(photograph)], rig)
+    perspective = UCM.create(250.0, 0.0, 600, 400)
+    seen_from = Camera("perspective", perspective, rig.cameras[0].rotation, ORIGIN)
+    ours, seen = reproject(shot.views[0], shot.rig.cameras[0], seen_from)
+
+    storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_READ)
+    matrix, distortion = (storage.getNode(k).mat() for k in ("camera_matrix", "dist_coeffs"))
+    new = np.array([[250.0, 0, 299.5], [0, 250.0, 199.5], [0, 0, 1]])
+    maps = cv2.fisheye.initUndistortRectifyMap(
+        matrix, distortion, np.eye(3), new, (600, 400), cv2.CV_32FC1
+    )
+    expected = cv2.remap(photograph, maps[0], maps[1], cv2.INTER_LINEAR)
+    difference = to_uint8(ours[0]).permute(1, 2, 0).numpy().astype(int) - expected
+    # OpenCV keeps 1/32 of a pixel when it interpolates.
+    assert float(seen.float().mean()) > 0.9
+    assert np.abs(difference)[seen.numpy()].mean() < 1
