@@ -68,26 +68,54 @@ def evaluate(
 
 @app.command()
 def stitch(
-    images: Annotated[list[Path], typer.Argument(help="the views: front right back left")],
+    images: Annotated[
+        list[Path], typer.Argument(help="the views in the rig's order: front right back left")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="panorama file")],
     checkpoint: Annotated[str | None, typer.Option(help="folder, run_name[@best|@last]")] = None,
     method: Annotated[str, typer.Option(help="model | geometric")] = "model",
     weights: Annotated[str, typer.Option(help="ema | raw")] = "ema",
     steps: Annotated[int | None, typer.Option(help="sampler steps", min=1)] = None,
     seed: Annotated[int, typer.Option(help="of the sampler's noise", min=0)] = 0,
+    rig: Annotated[
+        str | None, typer.Option(help="geometric: rig file or name; default: spider4 by --f-pix …")
+    ] = None,
     width: Annotated[int | None, typer.Option(help="geometric: panorama width in pixels")] = None,
     f_pix: Annotated[float, typer.Option(help="geometric: focal length in pixels …")] = 220.0,
     f_pix_size: Annotated[int, typer.Option(help="geometric: … of a view this wide")] = 560,
     xi: Annotated[float, typer.Option(help="geometric: UCM ξ")] = 0.85,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
 ) -> None:
-    """Four views to one panorama file."""
-    from spidereye.jobs import stitch_files
+    """The views of one shot to one panorama file."""
+    from spidereye.stitch_job import StitchJob, stitch_files
 
     stitch_files(
-        images, output, checkpoint, method, weights, steps, seed, width,
-        (f_pix, f_pix_size, xi), device,
+        StitchJob(
+            images, output, method, checkpoint, weights, steps, seed, rig, width,
+            f_pix, f_pix_size, xi, device,
+        )
     )  # fmt: skip
+
+
+@app.command()
+def views(
+    panoramas: Annotated[list[str], typer.Argument(help="panorama files, folders or patterns")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder for the views")],
+    rig: Annotated[str, typer.Option(help="rig file or name: spider4, dual190, …")] = "spider4",
+    size: Annotated[
+        int | None, typer.Option(help="square views of so many pixels; default: the rig's", min=2)
+    ] = None,
+    quality: Annotated[str, typer.Option(help="exact | training (faster)")] = "exact",
+    suffix: Annotated[str, typer.Option("--format", help="png | jpg")] = "png",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
+) -> None:
+    """Render what a rig's cameras would see of panoramas, with masks."""
+    from spidereye.rig_files import load_rig
+    from spidereye.view_files import render_files
+
+    loaded = load_rig(rig) if size is None else load_rig(rig).squared(size)
+    done = render_files(panoramas, loaded, output, quality, f".{suffix.lstrip('.')}", device)
+    print(done.line())
 
 
 @app.command()

@@ -15,7 +15,8 @@ from spidereye.fusion import FusionConfig
 from spidereye.jitter import JitterConfig
 from spidereye.losses import LossWeights
 from spidereye.model import ModelConfig
-from spidereye.rig import Rig, spider4
+from spidereye.rig import NAMED_RIGS, Rig, spider4
+from spidereye.rig_files import load_rig
 from spidereye.sources import SourceConfig
 
 
@@ -25,7 +26,7 @@ class DatasetConfig:
 
     imagenet_root: str = "/data/360SP-data"  # folder that holds train/ and val/ (or eval/)
     root: str | None = None  # the same under a better name; wins where set
-    type: str = "folder"  # folder | scenes
+    type: str = "folder"  # folder | video | shards | scenes
     im_size: int = 128  # side of a fisheye view
     batch_size: int = 12  # samples per batch over all processes
     limit: int | None = None  # first n samples of each split only; None: all
@@ -34,7 +35,7 @@ class DatasetConfig:
     f_pix: float = 220.0  # Mei focal length
     f_pix_size: int | None = None  # view width at which f_pix holds; None: im_size
     xi: float = 0.85
-    rig: str = "spider4"
+    rig: str = "spider4"  # of f_pix and xi below; or another named rig, or a rig file, as it is
     mask_mode: str = "inscribed"  # inscribed | diagonal | none
     xi_jitter: float = 0.4  # xi·U(1-j, 1+j), training only
     f_jitter: float = 0.1  # f/U(1-j, 1+j), training only
@@ -45,7 +46,13 @@ class DatasetConfig:
     color_jitter: float = 0.1  # factor 1 ±, per view and channel, training only
     yaw_augment: bool = False  # turn the whole panorama at random, training only
     on_bad_file: str = "stop"  # stop | skip
-    cache: bool = False  # keep decoded panoramas in the memory of each worker
+    cache: Any = False  # type=folder: keep decoded panoramas in a folder; true: runs_dir/cache
+    video_root: str | None = None  # type=video: as root, which it wins over where set
+    frame_interval: int = 24  # type=video: every so many-th frame is a panorama
+    max_frames_per_video: int | None = None  # type=video: the first so many of those; None: all
+    shards_train: str | None = None  # type=shards: path, pattern or URL; None: all in root/train
+    shards_val: str | None = None
+    shard_cache: str | None = None  # type=shards: folder for what URLs give; None: below ~/.cache
     scene_count_train: int = 96  # type=scenes: how many
     scene_count_val: int = 12
 
@@ -157,20 +164,34 @@ class Config:
         return width, height
 
     def rig(self) -> Rig:
-        """The rig of the configured views; f_pix is rescaled from f_pix_size to im_size."""
+        """The rig of the configured views; f_pix is rescaled from f_pix_size to im_size.
+
+        Raises SpiderEyeError where dataset.rig is neither a named rig nor a file of one.
+        """
         data = self.dataset
+        if data.rig != "spider4":
+            return load_rig(data.rig).squared(data.im_size)
         scale = data.im_size / (data.f_pix_size or data.im_size)
         return spider4(data.f_pix * scale, data.xi, data.im_size, data.mask_mode)
+
+    def rig_of_file(self) -> Rig | None:
+        """The rig as its file describes it, or None where dataset.rig is a named rig."""
+        return None if self.dataset.rig in NAMED_RIGS else load_rig(self.dataset.rig)
 
     def source(self) -> SourceConfig:
         """What sources.open_source needs."""
         data = self.dataset
         return SourceConfig(
             type=data.type,
-            root=data.root or data.imagenet_root,
+            root=(data.type == "video" and data.video_root) or data.root or data.imagenet_root,
             limit=data.limit,
             on_bad_file=data.on_bad_file,
             min_width=self.panorama_size[0],
+            frame_interval=data.frame_interval,
+            max_frames_per_video=data.max_frames_per_video,
+            shards_train=data.shards_train,
+            shards_val=data.shards_val,
+            shard_cache=data.shard_cache,
             seed=self.seed,
             scene_count_train=data.scene_count_train,
             scene_count_val=data.scene_count_val,

@@ -12,24 +12,18 @@ from spidereye.batches import Renderer
 from spidereye.checkpoint import Weights, read_config
 from spidereye.config import Config, config_to_dict
 from spidereye.config_files import config_from_dict, load_config
-from spidereye.coverage import coverage
 from spidereye.errors import SpiderEyeError
 from spidereye.evaluate import Evaluation, evaluate
 from spidereye.model import SpiderEyeModel
-from spidereye.pictures import write_picture
 from spidereye.render import RenderPlan
 from spidereye.report import contact_sheet, print_table, write_results
-from spidereye.rig import spider4
 from spidereye.setup import (
-    ENOUGH_COVERAGE,
     announce_rig,
     build_accelerator,
-    coverage_warning,
     make_dataset,
     say,
 )
 from spidereye.sources import open_source
-from spidereye.stitcher import Stitcher
 from spidereye.train import train
 from spidereye.weights import find_checkpoint, load_weights
 
@@ -80,7 +74,7 @@ def run_evaluation(config: Config, folder: Path | None = None) -> list[Evaluatio
         raise SpiderEyeError("task=eval needs weights: set ssdd.checkpoint=…")
     accelerator = build_accelerator(config)
     rig = announce_rig(config, accelerator)
-    plan = RenderPlan.for_cameras(rig.cameras, config.panorama_size[0])
+    plan = RenderPlan.for_cameras(rig.cameras, "exact")
     source = open_source(config.source(), "val")
     torch.manual_seed(config.seed)  # a published checkpoint leaves the fusion as it starts
     model = SpiderEyeModel(config.model())
@@ -110,64 +104,3 @@ def run_evaluation(config: Config, folder: Path | None = None) -> list[Evaluatio
         write_results(results, folder / "results.json", about)
         print(f"results: {folder}/results.json and contact_sheet_*.png")
     return results
-
-
-def stitch_files(
-    images: list[Path],
-    output: Path,
-    checkpoint: str | None,
-    method: str,
-    weights: str,
-    steps: int | None,
-    seed: int,
-    width: int | None,
-    lens: tuple[float, int, float],
-    device: str,
-) -> None:
-    """Views to a panorama file. lens: (f_pix, f_pix_size, xi) of the geometric method."""
-    if method not in ("model", "geometric"):
-        raise SpiderEyeError(f"--method must be model or geometric, got {method!r}")
-    if weights not in ("ema", "raw"):
-        raise SpiderEyeError(f"--weights must be ema or raw, got {weights!r}")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise SpiderEyeError(f"--device {device}: PyTorch finds no GPU here; use --device cpu")
-    if method == "model":
-        if checkpoint is None:
-            raise SpiderEyeError(
-                "--method model needs --checkpoint (a folder or run_name[@best]); without one use "
-                "--method geometric"
-            )
-        if width is not None:
-            raise SpiderEyeError("--width goes with --method geometric; a model has its own size")
-        stitcher = Stitcher.load(checkpoint, "ema" if weights == "ema" else "raw", device)
-    else:
-        stitcher = _geometric_stitcher(images, width, lens)
-    console = Console(stderr=True)
-    seen = coverage(stitcher.rig)
-    console.print(seen.line(), highlight=False, soft_wrap=True)
-    if method == "model":
-        warning = coverage_warning(stitcher.config, seen)
-    else:
-        warning = (
-            f"WARNING: the views see only {seen.seen:.1%} of the sphere and the rest stays grey; "
-            "is --f-pix the focal length of a view --f-pix-size wide?"
-        )
-    if warning and seen.seen < ENOUGH_COVERAGE:
-        console.print(warning, highlight=False, markup=False, soft_wrap=True)
-    result = stitcher([str(image) for image in images], steps=steps, seed=seed)
-    write_picture(output, result.picture)
-    height, width = result.picture.shape[:2]
-    print(f"{output}: {width}x{height}, {stitcher.origin}")
-
-
-def _geometric_stitcher(
-    images: list[Path], width: int | None, lens: tuple[float, int, float]
-) -> Stitcher:
-    from spidereye.pictures import probe
-
-    f_pix, f_pix_size, xi = lens
-    side = max(probe(image)[0] for image in images)
-    width = 2 * side if width is None else width
-    if width < 2 or width % 2:
-        raise SpiderEyeError(f"--width must be an even number of pixels, got {width}")
-    return Stitcher.geometric(spider4(f_pix * side / f_pix_size, xi, side), (width, width // 2))

@@ -8,12 +8,14 @@ Colours are taken as the file stores them: colour profiles are ignored, alpha is
 orientation is applied, so that a picture is the way up that viewers show it.
 """
 
+import io
 import os
 import secrets
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -60,51 +62,60 @@ class PictureError(SpiderEyeError):
 def to_uint8(x: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
     """Pixels in [-1, 1], any float type, as rounded 8-bit values; what lies outside is clamped."""
     wide = x if x.dtype == torch.float64 else x.float()  # bf16 has too few digits for 256 steps
-    return (wide * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+    return (wide * 127.5).add_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def to_float(x: UInt8[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
     """8-bit pixels as float32 in [-1, 1]: v / 127.5 - 1."""
-    return x.float() / 127.5 - 1.0
+    return x.float().div_(127.5).sub_(1.0)
 
 
-def probe(path: str | Path) -> tuple[int, int]:
+def probe(path: str | Path, file: BinaryIO | None = None) -> tuple[int, int]:
     """(width, height) in pixels from the header, without decoding.
+
+    file: the picture's bytes where it lies inside another file; path then only names it.
 
     Also looks whether the file's end is there: JPEG and PNG end markers, the lengths that WebP and
     TIFF announce, the shortest possible hdr. Raises PictureError for a file that is not a picture
     of a supported format or is cut off.
     """
     path = Path(path)
-    with _explained(path):
-        kind = _checked_kind(path)
+    with _explained(path), nullcontext(file) if file else path.open("rb") as data:
+        kind = _checked_kind(path, data)
         if kind in _DECODERS:
-            with _open(path, kind) as image:
+            with _open(path, data, kind) as image:
                 return _upright_size(image)
-        with path.open("rb") as file:
-            return radiance_size(file, kind)
+        return radiance_size(data, kind)
 
 
-def read_picture(path: str | Path, min_width: int = 0) -> UInt8[np.ndarray, "H W 3"]:
+def read_picture(
+    path: str | Path, min_width: int = 0, file: BinaryIO | None = None
+) -> UInt8[np.ndarray, "H W 3"]:
     """The picture as 8-bit RGB.
 
     min_width: pixels. A JPEG wider than twice that is decoded at 1/2, 1/4 or 1/8 of its size, which
     is much faster, and never comes out narrower than min_width. 0 decodes at full size.
+    file: the picture's bytes where it lies inside another file; path then only names it.
 
     Grey becomes RGB, alpha is dropped, CMYK is converted, 16-bit samples are scaled to 8 bits;
     hdr and exr are tone mapped (`tone_map`). Raises PictureError with the path and the reason.
     """
     path = Path(path)
-    with _explained(path):
-        kind = _checked_kind(path)
+    with _explained(path), nullcontext(file) if file else path.open("rb") as data:
+        kind = _checked_kind(path, data)
         if kind not in _DECODERS:
-            return tone_map(_read_radiance(path, kind))
+            return tone_map(_read_radiance(path, data, kind))
         if kind == "PNG":
             # Decoding alone returns black where the data is damaged; this compares checksums.
-            with _open(path, kind) as image:
+            with _open(path, data, kind) as image:
                 image.verify()
-        with _open(path, kind) as image:
+        with _open(path, data, kind) as image:
             orientation = _orientation(image)
+            if kind == "JPEG" and image.mode == "RGB" and orientation == 1:
+                most = min(image.width // min_width, image.height) if min_width > 0 else 1
+                picture = _decode_jpeg(data, most)
+                if picture is not None:  # where it is damaged, Pillow says how
+                    return picture
             if min_width > 0:
                 sideways = orientation in _SIDEWAYS
                 image.draft(None, (1, min_width) if sideways else (min_width, 1))
@@ -169,16 +180,16 @@ def resize_area(
     """The picture at width x height pixels, in its own type and range.
 
     Shrinking averages exactly the area that each new pixel covers; enlarging is bilinear. 8-bit
-    pictures are averaged in float and rounded once, at the end.
+    pictures are rounded once, at the end.
     """
-    result = picture.astype(np.float32)
     # One axis may shrink while the other grows, and OpenCV averages only where both shrink.
     shrunk = (min(width, picture.shape[1]), min(height, picture.shape[0]))
+    result = picture if shrunk == (width, height) else picture.astype(np.float32)
     for size, method in ((shrunk, cv2.INTER_AREA), ((width, height), cv2.INTER_LINEAR)):
         if (result.shape[1], result.shape[0]) != size:
             result = cv2.resize(result, size, interpolation=method)
     result = result.reshape(height, width, picture.shape[2])  # OpenCV drops a single channel
-    return np.rint(result).astype(np.uint8) if picture.dtype == np.uint8 else result
+    return result if result.dtype == picture.dtype else np.rint(result).astype(np.uint8)
 
 
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
@@ -199,22 +210,22 @@ def _upright_size(image: ImageFile) -> tuple[int, int]:
     return width, height
 
 
-def _checked_kind(path: Path) -> str:
+def _checked_kind(path: Path, file: BinaryIO) -> str:
     """The format by the file's first bytes, once its end was seen to be there too."""
-    with path.open("rb") as file:
-        kind = kind_of(file)
-        if kind is None and path.stat().st_size == 0:
-            raise PictureError(f"{path}: the file is empty; copy it again")
-        if kind is None:
-            supported = ", ".join(suffix[1:] for suffix in PICTURE_SUFFIXES)
-            raise PictureError(f"{path}: not a picture; supported are {supported}")
-        missing = missing_end(file, kind)
+    kind = kind_of(file)
+    if kind is None and file.seek(0, io.SEEK_END) == 0:
+        raise PictureError(f"{path}: the file is empty; copy it again")
+    if kind is None:
+        supported = ", ".join(suffix[1:] for suffix in PICTURE_SUFFIXES)
+        raise PictureError(f"{path}: not a picture; supported are {supported}")
+    missing = missing_end(file, kind)
     if missing:
         raise PictureError(f"{path}: truncated {kind}: {missing}; copy the file again")
     if kind == "EXR":
         # OpenCV asks for this before its first use of the EXR decoder.
         os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")
-        if not cv2.haveImageReader(str(path)):
+        # Its reader and writer come together, and the writer can be asked for without a file.
+        if not cv2.haveImageWriter("any.exr"):
             raise PictureError(
                 f"{path}: this OpenCV ({cv2.__version__}) was built without OpenEXR; convert the "
                 "file to hdr, tif or png, or install an OpenCV that has it"
@@ -222,8 +233,9 @@ def _checked_kind(path: Path) -> str:
     return kind
 
 
-def _open(path: Path, kind: str) -> ImageFile:
-    image = _DECODERS[kind](str(path))
+def _open(path: Path, file: BinaryIO, kind: str) -> ImageFile:
+    file.seek(0)
+    image = _DECODERS[kind](file, str(path))
     width, height = image.size
     if width * height > _MAX_PIXELS:
         image.close()
@@ -244,11 +256,24 @@ def _to_rgb(image: ImageFile) -> Image.Image:
         # Pillow clips 16-bit grey to 255 where we scale it.
         grey = np.rint(np.asarray(image).astype(np.float32) / 257.0).astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _read_radiance(path: Path, kind: str) -> Float32[np.ndarray, "H W 3"]:
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+def _decode_jpeg(file: BinaryIO, reduction: int) -> UInt8[np.ndarray, "H W 3"] | None:
+    """At 1/1, 1/2, 1/4 or 1/8 of its size, by `reduction` at most; OpenCV is faster at it."""
+    flags = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
+    flags |= {1: cv2.IMREAD_COLOR, 8: cv2.IMREAD_REDUCED_COLOR_8}
+    flag = flags[max(step for step in flags if step <= max(reduction, 1))]
+    file.seek(0)
+    encoded = np.frombuffer(file.read(), np.uint8)
+    picture = cv2.imdecode(encoded, flag | cv2.IMREAD_IGNORE_ORIENTATION)
+    return None if picture is None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)
+
+
+def _read_radiance(path: Path, file: BinaryIO, kind: str) -> Float32[np.ndarray, "H W 3"]:
+    file.seek(0)
+    encoded = np.frombuffer(file.read(), np.uint8)
+    picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if picture is None:
         raise PictureError(f"{path}: OpenCV cannot decode this {kind}: damaged or truncated")
     return np.ascontiguousarray(picture[..., ::-1], dtype=np.float32)

@@ -68,7 +68,8 @@ class Rendered:
         """What was done, for people."""
         before = f"; {self.before} panoramas were done already" if self.before else ""
         count = self.panoramas * self.files
-        return f"{self.folder}: {count} pictures of {self.panoramas} panoramas{before}"
+        panoramas = f"{self.panoramas} panorama{'s' * (self.panoramas != 1)}"
+        return f"{self.folder}: {count} pictures of {panoramas}{before}"
 
 
 def render_files(

@@ -114,7 +114,7 @@ def test_geometric_stitch_needs_no_checkpoint(views, tmp_path):
     output = tmp_path / "pano.png"
     # A lens of about 120°, so that each axis is seen by its own view only.
     result = spidereye("stitch", *views, "-o", output, "--method", "geometric",
-                       "--f-pix-size", 320)  # fmt: skip
+                       "--f-pix-size", 320, "--width", 128)  # fmt: skip
     assert result.returncode == 0, result.stderr
     picture = np.asarray(Image.open(output))
     assert picture.shape == (64, 128, 3)
@@ -124,6 +124,27 @@ def test_geometric_stitch_needs_no_checkpoint(views, tmp_path):
     long_lens = spidereye("stitch", *views, "-o", output, "--method", "geometric",
                           "--f-pix-size", 64)  # fmt: skip
     assert "WARNING" in long_lens.stderr
+
+
+def test_views_of_a_rig_are_stitched_back(tiny_panoramas, tmp_path):
+    """Two views in one file of a dual-fisheye camera, and three files of another rig."""
+    panorama = next((tiny_panoramas / "val").iterdir())
+    examples = Path(__file__).parents[1] / "examples" / "rigs"
+    for rig, files in (
+        (examples / "dual_fisheye.yaml", ["front+back"]),
+        ("tri190", ["front", "right", "left"]),
+    ):
+        made, stitched = tmp_path / str(files[0]), tmp_path / f"{files[0]}.png"
+        result = spidereye("views", panorama, "--rig", rig, "-o", made, "--quality", "training")
+        assert result.returncode == 0, result.stderr
+        paths = [made / f"{panorama.stem}_{name}.png" for name in files]
+        result = spidereye("stitch", *paths, "-o", stitched, "--method", "geometric",
+                           "--rig", rig, "--width", 64)  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        pictures = [np.asarray(Image.open(path)).astype(float) for path in (panorama, stitched)]
+        assert np.abs(pictures[0] - pictures[1]).mean() < 3
+    one_line(spidereye("stitch", *paths, "-o", stitched, "--checkpoint", "x", "--rig", "tri190"),
+             "--rig goes with --method geometric")  # fmt: skip
 
 
 def test_stitch_errors(views, tmp_path):

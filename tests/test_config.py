@@ -1,11 +1,15 @@
 """Named configs, overrides and errors that name the key."""
 
+import math
+
 import pytest
 import yaml
 
 from spidereye.config import Config, config_to_dict
 from spidereye.config_files import config_from_dict, config_names, load_config
 from spidereye.errors import SpiderEyeError
+from spidereye.rig import NAMED_RIGS
+from spidereye.rig_files import write_rig
 
 TRAINED = ["ssdd.encoder_train=true"]
 
@@ -29,11 +33,14 @@ def test_every_documented_key_has_its_documented_value(shared):
 
 
 def test_named_configs():
-    assert set(config_names()) == {"SpiderEye", "SpiderEye360", "quickstart"}
+    assert set(config_names()) == {"SpiderEye", "SpiderEye360", "SpiderVideo", "quickstart"}
     assert load_config("SpiderEye360", []).dataset.f_pix_size == 560
     assert float(load_config("SpiderEye360", []).rig().cameras[0].lens.f) == pytest.approx(50.2857)
     assert float(load_config("SpiderEye", []).rig().cameras[0].lens.f) == 220
     assert load_config("quickstart", []).dataset.type == "scenes"
+    source = load_config("SpiderVideo", ["dataset.video_root=/videos"]).source()
+    assert (source.type, source.root, source.frame_interval) == ("video", "/videos", 24)
+    assert load_config("SpiderEye360", ["dataset.video_root=/videos"]).source().root != "/videos"
 
 
 def test_configs_survive_the_checkpoint():
@@ -70,6 +77,8 @@ def test_a_config_of_ones_own(tmp_path):
         ("ssdd.view_encoding_type=none", "sinusoidal, learnable, directional"),
         ("ssdd.compile=maybe", "true, false, auto"),
         ("ssdd.n_views=3", r"ssdd\.n_views=3.*4 views"),
+        ("dataset.rig=nowhere.yaml", "nowhere.yaml is neither a rig file nor a named rig"),
+        ("dataset.rig=dual190", r"the rig dual190 has 2 views; set ssdd\.n_views=2"),
         ("dataset.mask_mode=round", "inscribed, diagonal, none"),
         ("dataset.return_all_views=false", r"dataset\.return_all_views"),
         ("dataset.batch_size=0", r"dataset\.batch_size must be greater than 0"),
@@ -95,8 +104,18 @@ def test_what_cannot_work_is_one_line_that_names_the_key(override, words):
     assert "\n" not in str(caught.value)
 
 
+def test_a_rig_file_gives_square_views_of_im_size(tmp_path):
+    write_rig(NAMED_RIGS["tri190"](), tmp_path / "mine.yaml")
+    config = load_config("SpiderEye", [f"dataset.rig={tmp_path}/mine.yaml", "ssdd.n_views=3"])
+    assert [camera.lens.width for camera in config.rig().cameras] == [128] * 3
+    assert float(config.rig().cameras[1].axis[0]) == pytest.approx(math.sin(math.radians(120)))
+    assert config.model().fusion.axes[0] == [0, 0, 1]
+    in_file = config.rig_of_file()
+    assert in_file is not None and in_file.cameras[0].lens.width == 1024
+
+
 def test_unknown_config_lists_the_known():
-    with pytest.raises(SpiderEyeError, match="SpiderEye, SpiderEye360, quickstart"):
+    with pytest.raises(SpiderEyeError, match="SpiderEye, SpiderEye360, SpiderVideo, quickstart"):
         load_config("Spider", [])
 
 

@@ -203,14 +203,8 @@ def test_linked_folders_are_followed_once(root: Path, tmp_path_factory: pytest.T
     assert list(FolderSource(root, "train").names) == [*NAMES, "train/link/far.png"]
 
 
-@pytest.mark.parametrize("kind", ["video", "shards"])
-def test_types_to_come(kind: str):
-    with pytest.raises(SpiderEyeError, match=f"dataset.type={kind} is not available yet"):
-        open_source(SourceConfig(type=kind), "train")
-
-
 def test_unknown_choices_name_the_known(root: Path):
-    with pytest.raises(SpiderEyeError, match=r"dataset\.type=foldr.*folder or scenes"):
+    with pytest.raises(SpiderEyeError, match=r"type=foldr.*folder, video, shards or scenes"):
         open_source(SourceConfig(type="foldr"), "train")
     with pytest.raises(SpiderEyeError, match=r"dataset\.on_bad_file=ignore.*stop or skip"):
         open_source(SourceConfig(root=str(root), on_bad_file="ignore"), "train")

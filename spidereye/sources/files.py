@@ -1,0 +1,77 @@
+"""Finding the files of a split: which folder it is, and what lies below it in any depth."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from spidereye.errors import SpiderEyeError
+from spidereye.sources.bad_files import WAYS_OUT
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm")
+SHARD_SUFFIXES = (".tar",)
+_FOLDERS = {"train": ("train",), "val": ("val", "eval")}
+
+
+def split_folder(root: str | Path, split: Literal["train", "val"] | None) -> Path:
+    """The folder of a split below root, root itself for None.
+
+    Raises SpiderEyeError where root or the folder is missing.
+    """
+    if not str(root):
+        raise SpiderEyeError(f"no data: dataset.root is empty; {WAYS_OUT}")
+    root = Path(root)
+    if not root.is_dir():
+        reason = "it is a file" if root.exists() else "there is no such folder"
+        ways_out = "name a folder" if split is None else WAYS_OUT
+        raise SpiderEyeError(f"no data at {root}: {reason}; {ways_out}")
+    if split is None:
+        return root
+    for name in _FOLDERS[split]:
+        if (root / name).is_dir():
+            return root / name
+    wanted = " or ".join(f"{name}/" for name in _FOLDERS[split])
+    raise SpiderEyeError(f"dataset.root={root} has no {wanted}; found: {listing(root)}; {WAYS_OUT}")
+
+
+def find_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """The files below a folder with one of the suffixes (lower case, with dot), sorted by path."""
+    return sorted(path for path in walk(folder) if path.suffix.lower() in suffixes)
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """All files below a folder, in no order; what starts with a dot is left out."""
+    # Data sets are often put together with links to folders, hence followlinks, and a guard
+    # against links in a circle or to a folder that is there already.
+    seen = {os.path.realpath(folder)}
+    for where, folders, files in os.walk(folder, followlinks=True):
+        inside = sorted(name for name in folders if not name.startswith("."))
+        folders.clear()
+        for name in inside:
+            place = os.path.realpath(Path(where, name))
+            if place not in seen:
+                seen.add(place)
+                folders.append(name)
+        yield from (Path(where, name) for name in files if not name.startswith("."))
+
+
+def nothing_found(folder: Path, wanted: Sequence[str], found: Sequence[tuple[str, int]]) -> str:
+    """The error text for a folder without files of the wanted kind.
+
+    found: how many files there are of what other values of dataset.type read, by that value.
+    """
+    others = [f"{count} for dataset.type={name}" for name, count in found if count]
+    hint = f" (but {', '.join(others)})" if others else ""
+    return (
+        f"no panoramas below {folder}: found {listing(folder)}, but no "
+        f"{', '.join(suffix[1:] for suffix in wanted)}{hint}; {WAYS_OUT}"
+    )
+
+
+def listing(folder: Path, most: int = 8) -> str:
+    """What a folder holds, for an error message."""
+    entries = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
+    if not entries:
+        return "nothing"
+    rest = f" and {len(entries) - most} more" if len(entries) > most else ""
+    return ", ".join(entries[:most]) + rest
