@@ -22,7 +22,7 @@ from spidereye.rig import SPIDER4_YAW, Rig
 from spidereye.rig_files import load_rig
 from spidereye.rig_guess import PRESETS, LensGuess, find_views, guessed_rig
 from spidereye.rig_poses import DIRECTIONS, direction_at, levelled, poses_of
-from spidereye.scenes import Scene
+from spidereye.scenes.scene import Scene
 from spidereye.shots import read_shot
 from spidereye.stitching import stitch
 

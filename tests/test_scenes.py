@@ -1,4 +1,4 @@
-"""scenes.py: geometry against angles worked out by hand, and pictures that deserve the name."""
+"""scenes/scene.py: geometry against angles worked out by hand, and pictures that deserve the name."""
 
 import math
 from dataclasses import replace
@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from spidereye.pictures import resize_area
-from spidereye.scene_solids import Layout, Light, Solid
-from spidereye.scene_textures import Material, Sky, noise
-from spidereye.scenes import Scene
+from spidereye.scenes.scene import Scene
+from spidereye.scenes.skies import Sky
+from spidereye.scenes.solids import Layout, Light, Room, Solid
+from spidereye.scenes.textures import Material, noise
+from spidereye.scenes.tracing import first_hits
 
-RED = Material((1.0, 0.0, 0.0), grain=0.0, glow=3.0)
+RED = Material((1.0, 0.0, 0.0), grain=0.0, glow=(3.0, 0.0, 0.0))
 GREY = Material((0.5, 0.5, 0.5), grain=0.0)
 BLUE = Sky((0.1, 0.1, 1.0), (0.1, 0.1, 1.0), (0.0, 1.0, 0.0), (0.0, 0.0, 0.0), hills=0.0)
 LAYOUT = Layout((), GREY, BLUE, (), (0.3, 0.3, 0.3), haze=1e9)
@@ -53,7 +55,7 @@ def test_a_box_is_seen_at_the_angles_of_its_edges(
 
 
 def test_a_ball_is_seen_as_wide_as_it_is():
-    ball = Solid((0.0, 0.0, 5.0), (2.0, 2.0, 2.0), RED, ball=True)
+    ball = Solid((0.0, 0.0, 5.0), (2.0, 2.0, 2.0), RED, shape="ball")
     scene = Scene(replace(LAYOUT, solids=(ball,)))
     fan = np.linspace(-0.3, 0.3, 3001)
     seen = fan[_is_red(scene.radiance(np.zeros(3), _fan(fan)))]
@@ -106,7 +108,7 @@ def test_a_box_shades_the_ground_away_from_the_sun():
 
 
 def test_a_lamp_lights_one_side_and_shades_behind():
-    room = Solid((0.0, 0.0, 0.0), (8.0, 3.2, 8.0), GREY)
+    room = Room(Solid((0.0, 0.0, 0.0), (8.0, 3.2, 8.0), GREY), GREY, (0.3, 0.3, 0.3))
     lamp = Light((0.0, 1.0, -3.0), (5.0, 5.0, 5.0))
     screen = Solid((0.0, 0.0, 1.0), (2.0, 3.0, 0.1), GREY)
     bare = Scene(replace(LAYOUT, lights=(lamp,), room=room))
@@ -151,7 +153,7 @@ def test_pictures_are_exposed_and_varied(scenes: list[Scene]):
 
 def test_nothing_is_in_the_camera(scenes: list[Scene]):
     for scene in scenes:
-        near = scene._nearest(np.zeros((512, 3), np.float32), _sphere(512))[0]
+        near = scene.depth(np.zeros(3), _sphere(512))
         assert near.min() > 0.35
 
 
@@ -195,8 +197,11 @@ def test_bundles_of_rays_lose_no_solid(scenes: list[Scene]):
     rays = _sphere(1500)
     for scene in (scenes[1], scenes[3]):
         origins = np.broadcast_to(np.float32(0.1), rays.shape)
-        hits = np.stack([solid.entry(origins, rays) for solid in scene.layout.solids])
-        distance, number = scene._nearest(origins, rays)
+        solids = scene.layout.solids
+        alone = [replace(scene.layout, solids=(solid,), room=None) for solid in solids]
+        alone_hits = [first_hits(layout, origins, rays) for layout in alone]
+        hits = np.stack([np.where(number == 0, far, np.inf) for far, number in alone_hits])
+        distance, number = first_hits(scene.layout, origins, rays)
         on_solid = number < len(hits)
         assert np.allclose(distance[on_solid], hits.min(axis=0)[on_solid])
         assert (hits.min(axis=0)[~on_solid] >= distance[~on_solid]).all()

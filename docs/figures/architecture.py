@@ -17,7 +17,7 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from spidereye.pictures import resize_area, to_float, to_uint8
 from spidereye.render import RenderPlan, render_views
 from spidereye.rig import SPIDER4_YAW, spider4
-from spidereye.scenes import Scene
+from spidereye.scenes.scene import Scene
 from spidereye.stitching import stitch
 
 SCENE = 9  # a living room: seed of Scene.random
@@ -44,10 +44,10 @@ def main() -> None:
 def pictures() -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
     """A panorama, its four views by the rig of SpiderEye360, and their stitch."""
     rig = spider4(220 * VIEW / 560, 0.85, VIEW)
-    plan = RenderPlan.for_cameras(rig.cameras, WIDTH)
-    scene = Scene.random(SCENE).panorama(plan.panorama_width)
+    plan = RenderPlan.for_cameras(rig.cameras, "exact")
+    scene = Scene.random(SCENE).panorama(plan.width)
     source = to_float(torch.from_numpy(scene.copy()).permute(2, 0, 1))[None]
-    rendered = render_views(source, rig.cameras, plan.oversample)[0]
+    rendered = render_views(source, rig.cameras, plan)[0]
     views = to_float(to_uint8(rendered))  # a camera has 8 bits
     stitched = stitch(views.unbind(1), rig.cameras, HEIGHT, WIDTH).panorama[0]
     shown = [to_uint8(x).permute(1, 2, 0).numpy() for x in (*views[0], stitched)]
@@ -94,7 +94,7 @@ def draw_training(axes: Axes, panorama: np.ndarray) -> None:
     axes.text(14.5, 12.3, "panorama x₀ of the data", fontsize=13, fontweight="bold", color=INK,
               ha="center", va="center")  # fmt: skip
     note(axes, 14.5, 9.7, "[B, 3, 128, 256]", mono=True)
-    note(axes, 14.5, 6.2, "sources/, scenes.py,\nbatches.py", mono=True)
+    note(axes, 14.5, 6.2, "sources/, scenes/,\nbatches.py", mono=True)
     arrow(axes, [(14.5, 24.7), (14.5, 48.4)], USE)
     seen = "seen through the rig's\nlenses and poses, jittered\nin training"
     axes.text(16, 38, seen, fontsize=11.5, color=INK, va="center", linespacing=1.4)

@@ -21,10 +21,10 @@ from spidereye.coverage import field_of_view
 from spidereye.lenses import UCM
 from spidereye.panorama import panorama_rays
 from spidereye.pictures import to_float, to_uint8
-from spidereye.render import render_views
+from spidereye.render import render_each
 from spidereye.rig import SPIDER4_YAW, spider4
 from spidereye.rotation import from_degrees
-from spidereye.scenes import Scene
+from spidereye.scenes.scene import Scene
 
 SCENE = 8  # a park with benches: seed of Scene.random
 DRAWN_WIDTH, PANORAMA_WIDTH, VIEW = 1024, 2048, 400  # pixels
@@ -289,8 +289,10 @@ def draw_turns(panels: Sequence[Axes], panorama: np.ndarray) -> None:
 def rendered(panorama: np.ndarray, cameras: Sequence[Camera]) -> list[np.ndarray]:
     """The cameras' pictures on white."""
     picture = to_float(torch.from_numpy(panorama.copy()).permute(2, 0, 1))[None]
-    views, masks = render_views(picture, cameras, oversample=3)
-    shown = torch.where(masks[:, :, None], views, torch.ones_like(views))[0]
+    shown = [
+        torch.where(mask[:, None], view, torch.ones_like(view))[0]
+        for view, mask in render_each(picture, cameras)
+    ]
     return [to_uint8(view).permute(1, 2, 0).numpy() for view in shown]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from spidereye.errors import SpiderEyeError
-from spidereye.scenes import Scene
+from spidereye.scenes.scene import Scene
 
 _SPLIT_NUMBER = {"train": 0, "val": 1}
 _USUAL_WIDTH = 512  # pixels; scenes have no size of their own, this is for callers without one
