@@ -245,7 +245,14 @@ def test_the_readme_names_commands_configs_and_files_that_exist():
     blocks = re.findall(r"```bash\n(.*?)```", text, re.S)
     lines = [line for block in blocks for line in block.splitlines()]
     verbs = {line.split()[1] for line in lines if line.startswith("spidereye ")}
-    assert verbs == {"train", "eval", "stitch"}
+    assert verbs == {"train", "eval", "stitch", "rig", "views", "data"}
+    for line in lines:
+        if line.startswith("spidereye "):
+            words = shlex.split(line, comments=True)[1:]
+            command = words[:2] if words[0] in ("rig", "data") else words[:1]
+            listed = spidereye(*command, "--help").stdout
+            options = {word.partition("=")[0] for word in words if word.startswith("--")}
+            assert all(option in listed for option in options), (line, options)
     assert set(re.findall(r"-cn[ =](\w+)", text)) <= set(config_names())
     targets = {line.split()[1] for line in lines if line.startswith("make ")}
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

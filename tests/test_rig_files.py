@@ -1,6 +1,7 @@
 """Rig files of ours: every key read, every mistake named with its line, round trips exact."""
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -240,3 +241,14 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(SpiderEyeError, match=r"rig.yaml cannot be written: No space left"):
         write_rig(load_rig("spider4"), path)
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["rig.yaml"]
+
+
+def test_the_file_in_the_documentation_is_one(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "rigs.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.S)
+    (tmp_path / "rig.yaml").write_text(block)
+    Image.fromarray(np.full((1920, 1920), 255, np.uint8)).save(tmp_path / "car_body.png")
+    rig = read_rig(tmp_path / "rig.yaml")
+    assert rig.names == ("front", "back") and rig.sphere_radius == 3
+    for model in LENSES:
+        assert f"| `{model}` |" in text
