@@ -67,8 +67,8 @@ def bounds(data: Path) -> list[dict]:
     for name in LENSES:
         config = load_config(name, [f"dataset.root={data}"])
         rig, source = config.rig(), open_source(config.source(), "val")
-        plan = RenderPlan.for_cameras(rig.cameras, 256)
-        dataset = PanoramaDataset(source, (256, 128), plan.panorama_width, cache=False)
+        plan = RenderPlan.for_cameras(rig.cameras, "exact")
+        dataset = PanoramaDataset(source, (256, 128), plan)
         render = Renderer(rig, plan, source.names)
         scores = []
         for index in range(len(dataset)):

@@ -6,7 +6,7 @@ takes its slice of every global batch.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,12 +15,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from spidereye.camera import Camera
-from spidereye.jitter import JitterConfig, draw, jitter_colour, jittered_cameras
-from spidereye.panorama import resize_panorama
+from spidereye.jitter import Jitter, JitterConfig, draw, jitter_colour, jittered_cameras
+from spidereye.picture_cache import PictureCache
 from spidereye.pictures import resize_area, to_float, to_uint8
 from spidereye.randomness import generator
-from spidereye.render import RenderPlan, render_views
+from spidereye.render import RenderPlan, render_views, select
 from spidereye.rig import Rig
+from spidereye.rotation import from_yaw_pitch_roll
 from spidereye.sources import Source
 
 
@@ -47,39 +48,46 @@ class Batch:
 
 @dataclass(frozen=True)
 class RawSample:
-    """What a worker hands over: the panorama at the width it is rendered from, and the target."""
+    """What a worker hands over: the panorama that views are rendered from, and the target. Both in
+    the order in which pictures are decoded, channels last."""
 
-    source: UInt8[Tensor, "3 Hr Wr"]
-    target: UInt8[Tensor, "3 H W"]
+    source: UInt8[Tensor, "Hr Wr 3"]
+    target: UInt8[Tensor, "H W 3"]
     index: int
 
 
 class PanoramaDataset(Dataset[RawSample]):
-    """Decodes panoramas. size: the target's (W, H).   render_width: see RenderPlan.
-    cache: keep decoded samples in the memory of each worker."""
+    """Decodes panoramas to what a plan needs. size: the target's (W, H).   cache: None for none."""
 
-    def __init__(self, source: Source, size: tuple[int, int], render_width: int, cache: bool):
+    def __init__(
+        self,
+        source: Source,
+        size: tuple[int, int],
+        plan: RenderPlan,
+        cache: PictureCache | None = None,
+    ):
         self.source = source
         self.size = size
-        self.render_width = render_width
-        self._cache: dict[int, RawSample] | None = {} if cache else None
+        self.plan = plan
+        self._cache = cache
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int) -> RawSample:
-        if self._cache is not None and index in self._cache:
-            return self._cache[index]
-        # Twice the width, so that a decoder's own reduction is finer than what we average.
-        picture = self.source.panorama(index, 2 * self.render_width)
-        sample = RawSample(
-            source=_at_width(picture, self.render_width),
-            target=_planar(resize_area(picture, *self.size)),
-            index=index,
+        if self._cache is None:
+            return RawSample(**self._decoded(index), index=index)
+        settings = f"{self.size} {self.plan.width} {self.plan.quality}"
+        kept = self._cache.get(
+            lambda: self.source.origin(index), settings, lambda: self._decoded(index)
         )
-        if self._cache is not None:
-            self._cache[index] = sample
-        return sample
+        return RawSample(**kept, index=index)
+
+    def _decoded(self, index: int) -> dict[str, Tensor]:
+        picture = self.source.panorama(index, max(self.plan.width, self.size[0]))
+        source = _at_working_size(_two_to_one(picture), self.plan.width)
+        target = resize_area(picture, *self.size)
+        return {"source": torch.from_numpy(source), "target": torch.from_numpy(target)}
 
 
 class GlobalBatches(Sampler[list[int]]):
@@ -156,46 +164,82 @@ class Renderer:
     def __call__(self, samples: Sequence[RawSample], epoch: int = 0) -> Batch:
         """The batch of these samples; `epoch` tells apart the jitter of their repetitions."""
         indices = [sample.index for sample in samples]
-        source = to_float(torch.stack([s.source for s in samples]).to(self.device))
-        target = to_float(torch.stack([s.target for s in samples]).to(self.device))
-        believed = true = self.rig.cameras
-        draws = []
-        if self.jitter is not None:
-            draws = [
-                draw(self.jitter, len(self.rig.cameras), self.seed, epoch, index)
-                for index in indices
-            ]
-            believed, true = jittered_cameras(self.rig.cameras, draws)
-            turns = [round(jitter.yaw * target.shape[-1]) for jitter in draws]
-            source, target = _turn(source, turns, target.shape[-1]), _turn(target, turns)
-        views, mask = render_views(source, true, self.plan.oversample)
-        if draws:
-            views = jitter_colour(views, draws)
-        views = to_float(to_uint8(views))  # a camera has eight bits
-        views = torch.where(mask[:, :, None], views, -1.0)
         names = [self.names[index] for index in indices]
-        return Batch(views, target, believed, true, mask, indices, names)
+        target = torch.stack([sample.target for sample in samples]).to(self.device)
+        target = to_float(target.permute(0, 3, 1, 2).contiguous())
+        if self.jitter is None:
+            cameras = self.rig.cameras
+            levels, mask = self._rendered(samples, cameras)
+            views = to_float(levels).contiguous()
+            return Batch(views, target, cameras, cameras, mask, indices, names)
+        count = len(self.rig.cameras)
+        draws = [draw(self.jitter, count, self.seed, epoch, index) for index in indices]
+        believed, true = jittered_cameras(self.rig.cameras, draws)
+        turns = [round(jitter.yaw * target.shape[-1]) for jitter in draws]
+        levels, mask = self._rendered(samples, _turned(true, turns, target.shape[-1]))
+        views = _coloured(levels, mask, draws)
+        rolled = [pano.roll(turn, dims=-1) for pano, turn in zip(target, turns, strict=True)]
+        return Batch(views, torch.stack(rolled), believed, true, mask, indices, names)
+
+    def _rendered(
+        self, samples: Sequence[RawSample], cameras: Sequence[Camera]
+    ) -> tuple[UInt8[Tensor, "B N 3 h w"], Bool[Tensor, "B N h w"]]:
+        """Views with eight bits, like a camera's. Panoramas that are smaller than the plan wants
+        have sizes of their own, and each size is rendered by itself."""
+        sizes: dict[tuple[int, ...], list[int]] = {}
+        for place, sample in enumerate(samples):
+            sizes.setdefault(tuple(sample.source.shape), []).append(place)
+        views, masks, order = [], [], []
+        for places in sizes.values():
+            source = torch.stack([samples[place].source for place in places]).to(self.device)
+            source = source.permute(0, 3, 1, 2)
+            if self.plan.quality == "exact" or self.device.type != "cpu":
+                source = to_float(source)
+            chosen = cameras if len(sizes) == 1 else [select(c, places) for c in cameras]
+            view, mask = render_views(source, chosen, self.plan)
+            views.append(to_uint8(view) if view.is_floating_point() else view)
+            masks.append(mask)
+            order += places
+        if len(sizes) == 1:
+            return views[0], masks[0]
+        back = sorted(range(len(order)), key=lambda place: order[place])
+        return torch.cat(views)[back], torch.cat(masks)[back]
 
 
-def _turn(
-    panorama: Float[Tensor, "B 3 H W"], turns: Sequence[int], columns: int | None = None
-) -> Float[Tensor, "B 3 H W"]:
-    """Each panorama rolled by `turns` of `columns` columns (None: its own)."""
-    scale = panorama.shape[-1] // (columns or panorama.shape[-1])
-    rolled = [pano.roll(turn * scale, dims=-1) for pano, turn in zip(panorama, turns, strict=True)]
-    return torch.stack(rolled)
+def _coloured(
+    levels: UInt8[Tensor, "B N 3 h w"], mask: Bool[Tensor, "B N h w"], draws: Sequence[Jitter]
+) -> Float[Tensor, "B N 3 h w"]:
+    """The views with jittered colours, of eight bits and black outside the mask again."""
+    # On a CPU one by one: a sample fits into the processor's cache, a batch does not.
+    step = 1 if levels.device.type == "cpu" else len(levels)
+    made = torch.empty(levels.shape, device=levels.device)
+    for start in range(0, len(levels), step):
+        part = slice(start, start + step)
+        colours = jitter_colour(to_float(levels[part].contiguous()), draws[part])
+        made[part] = to_float(to_uint8(colours).mul_(mask[part, :, None].to(torch.uint8)))
+    return made
 
 
-def _at_width(picture: UInt8[np.ndarray, "H W 3"], width: int) -> UInt8[Tensor, "3 Hr Wr"]:
-    if picture.shape[1] >= width:
-        return _planar(resize_area(picture, width, width // 2))
-    # A panorama smaller than it is rendered from is enlarged on the sphere, without a seam; its
-    # sides, 2:1 within 1 %, are made exactly so first.
-    half = picture.shape[1] // 2
-    exact = to_float(_planar(resize_area(picture, 2 * half, half)))
-    larger = resize_panorama(exact[None], width // 2, width)
-    return to_uint8(larger)[0]
+def _turned(cameras: Sequence[Camera], turns: Sequence[int], width: int) -> tuple[Camera, ...]:
+    """Cameras that see of a panorama what these would see once it is rolled by `turns` columns."""
+    angles = torch.tensor(turns, dtype=torch.float64) * (-2 * math.pi / width)
+    level = torch.zeros_like(angles)
+    turn = from_yaw_pitch_roll(angles, level, level)
+    return tuple(replace(camera, rotation=turn @ camera.rotation) for camera in cameras)
 
 
-def _planar(picture: UInt8[np.ndarray, "H W 3"]) -> UInt8[Tensor, "3 H W"]:
-    return torch.from_numpy(picture).permute(2, 0, 1).contiguous()
+def _two_to_one(picture: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H2 W2 3"]:
+    """The picture, 2:1 within 1 %, made exactly so and of even height."""
+    height, width = picture.shape[:2]
+    half = max(2, width // 4 * 2)
+    return picture if (height, width) == (half, 2 * half) else resize_area(picture, 2 * half, half)
+
+
+def _at_working_size(
+    picture: UInt8[np.ndarray, "H W 3"], width: int
+) -> UInt8[np.ndarray, "Hr Wr 3"]:
+    """The picture halved as often as it stays at least `width` wide: whole factors lose least and
+    are fast. Never enlarged: interpolating twice would blur."""
+    halvings = max(0, math.floor(math.log2(picture.shape[1] / width)))
+    width = picture.shape[1] // 2**halvings // 2 * 2
+    return resize_area(picture, width, width // 2)

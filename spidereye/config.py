@@ -46,7 +46,7 @@ class DatasetConfig:
     color_jitter: float = 0.1  # factor 1 ±, per view and channel, training only
     yaw_augment: bool = False  # turn the whole panorama at random, training only
     on_bad_file: str = "stop"  # stop | skip
-    cache: Any = False  # type=folder: keep decoded panoramas in a folder; true: runs_dir/cache
+    cache: Any = False  # keep decoded panoramas in this folder; true: in <runs_dir>/cache
     video_root: str | None = None  # type=video: as root, which it wins over where set
     frame_interval: int = 24  # type=video: every so many-th frame is a panorama
     max_frames_per_video: int | None = None  # type=video: the first so many of those; None: all

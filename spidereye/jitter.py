@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from spidereye.camera import Camera
-from spidereye.lenses import UCM
+from spidereye.lenses import UCM, Lens, Mei
 from spidereye.randomness import generator
 from spidereye.rotation import from_yaw_pitch_roll
 
@@ -80,12 +80,16 @@ def jittered_cameras(
     f_divisor = torch.tensor([jitter.f_divisor for jitter in draws], dtype=torch.float64)
     angles = torch.stack([jitter.angles for jitter in draws])  # [B, N, 3]
     believed, true = [], []
+    lenses: dict[int, Lens] = {}  # views that share a lens still do: its rays are found once
     for view, camera in enumerate(cameras):
         batched = camera.to(dtype=torch.float64).expanded(len(draws))
-        lens = batched.lens.zoomed(1 / f_divisor)
-        if isinstance(lens, UCM):
-            xi = torch.where(xi_scale != 1, (lens.xi * xi_scale).clamp(*XI_RANGE), lens.xi)
-            lens = replace(lens, xi=xi)
+        lens = lenses.get(id(camera.lens))
+        if lens is None:
+            lens = batched.lens.zoomed(1 / f_divisor)
+            if isinstance(lens, UCM | Mei):
+                xi = torch.where(xi_scale != 1, (lens.xi * xi_scale).clamp(*XI_RANGE), lens.xi)
+                lens = replace(lens, xi=xi)
+            lenses[id(camera.lens)] = lens
         yaw, pitch, roll = angles[:, view].unbind(-1)
         shaken = batched.rotation @ from_yaw_pitch_roll(yaw, pitch, roll)
         believed.append(replace(batched, lens=lens))
@@ -100,5 +104,6 @@ def jitter_colour(
     like = {"device": views.device, "dtype": views.dtype}
     gain = torch.stack([jitter.contrast[:, None] * jitter.color for jitter in draws]).to(**like)
     offset = torch.stack([jitter.brightness for jitter in draws]).to(**like)
-    values = (views + 1) / 2 * gain[..., None, None] + offset[..., None, None, None]
-    return values.clamp(0, 1) * 2 - 1
+    # On [-1, 1], v = (x + 1)/2: 2·(gain·v + offset) - 1 = gain·x + (gain + 2·offset - 1).
+    shift = gain + 2 * offset[..., None] - 1
+    return torch.addcmul(shift[..., None, None], views, gain[..., None, None]).clamp_(-1, 1)

@@ -36,12 +36,19 @@ def panorama_rays(
 def panorama_pixels(rays: Float[Tensor, "*b 3"], height: int, width: int) -> Float[Tensor, "*b 2"]:
     """Pixel (u, v) of world rays of any positive length: u in [-0.5, W-0.5], v in [-0.5, H-0.5]."""
     x, y, z = rays.unbind(-1)
+    return torch.stack(pixel_planes(x, y, z, height, width), dim=-1)
+
+
+def pixel_planes(
+    x: Float[Tensor, "*b"], y: Float[Tensor, "*b"], z: Float[Tensor, "*b"], height: int, width: int
+) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
+    """panorama_pixels with its components side by side, which is faster: u and v."""
     longitude = torch.atan2(x, z)
     # atan2 keeps full precision near the poles, where asin(y) loses half its digits.
-    latitude = torch.atan2(y, torch.hypot(x, z))
-    u = (longitude / math.pi + 1) / 2 * width - 0.5
-    v = (0.5 - latitude / math.pi) * height - 0.5
-    return torch.stack((u, v), dim=-1)
+    latitude = torch.atan2(y, (x * x + z * z).sqrt_())
+    u = longitude.mul(width / (2 * math.pi)).add_((width - 1) / 2)
+    v = latitude.mul(-height / math.pi).add_((height - 1) / 2)
+    return u, v
 
 
 def latitude_weights(
@@ -70,25 +77,16 @@ def sample_panorama(
     panorama: Float[Tensor, "B C H W"], rays: Float[Tensor, "B h w 3"]
 ) -> Float[Tensor, "B C h w"]:
     """Bilinear samples of the panorama along world rays, seamless everywhere."""
-    height, width = panorama.shape[-2:]
-    pixels = panorama_pixels(rays, height, width) + 1  # one pixel of padding on each side
-    size = pixels.new_tensor([width + 1, height + 1])
-    grid = (2 * pixels / size - 1).to(panorama.dtype)
-    padded = pad_sphere(panorama, 1)
+    pixels = panorama_pixels(rays, *panorama.shape[-2:]) + 1  # one pixel of padding on each side
+    return sample_padded(pad_sphere(panorama, 1), pixels.to(panorama.dtype))
+
+
+def sample_padded(
+    padded: Float[Tensor, "B C H W"], pixels: Float[Tensor, "B h w 2"]
+) -> Float[Tensor, "B C h w"]:
+    """Bilinear samples at pixels (u, v) of a panorama that pad_sphere has continued, counted from
+    its padded corner; what lies outside still is taken from the edge."""
+    height, width = padded.shape[-2:]
+    # -1 and 1 are the centres of the first and of the last pixel.
+    grid = pixels * pixels.new_tensor([2 / (width - 1), 2 / (height - 1)]) - 1
     return F.grid_sample(padded, grid, mode="bilinear", padding_mode="border", align_corners=True)
-
-
-def resize_panorama(
-    panorama: Float[Tensor, "B C H W"], height: int, width: int
-) -> Float[Tensor, "B C {height} {width}"]:
-    """Area averaging by whole factors, otherwise bilinear samples on the sphere (enlarging)."""
-    source_height, source_width = panorama.shape[-2:]
-    if source_height % height == 0 and source_width % width == 0:
-        return F.avg_pool2d(panorama, (source_height // height, source_width // width))
-    if height < source_height and width < source_width:
-        raise ValueError(
-            f"{source_width}x{source_height} to {width}x{height} is no whole factor; "
-            "shrink pictures with pictures.resize_area"
-        )
-    rays = panorama_rays(height, width, panorama.device, panorama.dtype)
-    return sample_panorama(panorama, rays.expand(len(panorama), -1, -1, -1))

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from spidereye.errors import SpiderEyeError
 from spidereye.picture_headers import kind_of, missing_end, radiance_size
+from spidereye.tone_mapping import tone_map
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".hdr", ".exr")
 
@@ -122,25 +123,7 @@ def read_picture(
             upright = _to_rgb(image)
             if orientation != 1 and kind != "TIFF":  # Pillow turns TIFFs itself, on loading
                 ImageOps.exif_transpose(upright, in_place=True)
-            return np.array(upright)
-
-
-def tone_map(radiance: Float32[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
-    """Linear RGB radiance, any scale, as 8-bit sRGB.
-
-    Exposed so that the geometric mean of the luminance becomes 0.18, compressed by x / (1 + x)
-    (Reinhard et al. 2002, Eqs. 1-3, per channel), then the sRGB transfer curve. In the mean no
-    pixel counts as darker than 1/1000 of the average: a black patch at the nadir changes little.
-    NaN and negative samples are black, infinite ones white.
-    """
-    linear = np.nan_to_num(radiance, nan=0.0, posinf=1e9, neginf=0.0).clip(0.0, 1e9)
-    luminance = linear @ np.array([0.2126, 0.7152, 0.0722], np.float32)
-    floor = max(1e-3 * float(luminance.mean(dtype=np.float64)), 1e-12)
-    key = float(np.exp(np.log(luminance.clip(floor)).mean(dtype=np.float64)))
-    linear *= 0.18 / key
-    linear /= 1.0 + linear
-    curve = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.rint(curve * 255.0).astype(np.uint8)
+            return _pixels(upright)
 
 
 def write_picture(path: str | Path, picture: UInt8[np.ndarray, "H W 3"], quality: int = 95) -> None:
@@ -257,6 +240,16 @@ def _to_rgb(image: ImageFile) -> Image.Image:
         grey = np.rint(np.asarray(image).astype(np.float32) / 257.0).astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _pixels(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
+    """An RGB image as an array of one's own. In strips, because Pillow hands pixels over in a copy:
+    of a 32-megapixel panorama it would be 100 MB more."""
+    picture = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, 256):
+        bottom = min(top + 256, image.height)
+        picture[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return picture
 
 
 def _decode_jpeg(file: BinaryIO, reduction: int) -> UInt8[np.ndarray, "H W 3"] | None:

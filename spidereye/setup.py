@@ -1,6 +1,7 @@
 """What training and evaluation need before they start, each part with its errors."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,18 +10,17 @@ from rich.console import Console
 
 from spidereye.batches import PanoramaDataset, Renderer
 from spidereye.config import Config
-from spidereye.coverage import Coverage, coverage
+from spidereye.coverage import ENOUGH_COVERAGE, Coverage, coverage
 from spidereye.errors import SpiderEyeError
 from spidereye.losses import RepaTerm, TrainingLoss
 from spidereye.model import SpiderEyeModel
 from spidereye.perceptual import LPIPS
+from spidereye.picture_cache import PictureCache
 from spidereye.render import RenderPlan
 from spidereye.repa import DINOv2, RepaHead
 from spidereye.rig import Rig
 from spidereye.sources import Source, open_source
 from spidereye.weights import find_checkpoint, load_weights
-
-ENOUGH_COVERAGE = 0.9
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,19 @@ def coverage_warning(config: Config, seen: Coverage) -> str | None:
 
 
 def make_dataset(config: Config, source: Source, plan: RenderPlan) -> PanoramaDataset:
-    """A source's panoramas at the sizes that the configuration needs."""
-    return PanoramaDataset(source, config.panorama_size, plan.panorama_width, config.dataset.cache)
+    """A source's panoramas at the sizes that the configuration needs, kept where dataset.cache
+    says so."""
+    return PanoramaDataset(source, config.panorama_size, plan, picture_cache(config))
+
+
+def picture_cache(config: Config) -> PictureCache | None:
+    """What dataset.cache says. Raises SpiderEyeError for what is neither a bool nor a folder."""
+    wanted = config.dataset.cache
+    if wanted is None or wanted is False:
+        return None
+    if wanted is not True and not (isinstance(wanted, str) and wanted):
+        raise SpiderEyeError(f"dataset.cache must be true, false or a folder, got {wanted!r}")
+    return PictureCache(Path(config.runs_dir) / "cache" if wanted is True else wanted)
 
 
 def datasets(
@@ -95,7 +106,8 @@ def datasets(
 ) -> tuple[PanoramaDataset, PanoramaDataset, Renderers]:
     """Training data, validation data and their renderers, after announcing the rig."""
     rig = announce_rig(config, accelerator)
-    plan = RenderPlan.for_cameras(rig.cameras, config.panorama_size[0])
+    fast = RenderPlan.for_cameras(rig.cameras, "training")
+    exact = RenderPlan.for_cameras(rig.cameras, "exact")
     sources = {
         "train": open_source(config.source(), "train"),
         "val": open_source(config.source(), "val"),
@@ -104,12 +116,12 @@ def datasets(
         say(accelerator, f"{split}: {len(source)} panoramas")
     renderers = Renderers(
         Renderer(
-            rig, plan, sources["train"].names, accelerator.device, config.jitter(), config.seed
+            rig, fast, sources["train"].names, accelerator.device, config.jitter(), config.seed
         ),
-        Renderer(rig, plan, sources["val"].names, accelerator.device),
+        Renderer(rig, exact, sources["val"].names, accelerator.device),
     )
-    train, val = (make_dataset(config, source, plan) for source in sources.values())
-    return train, val, renderers
+    train = make_dataset(config, sources["train"], fast)
+    return train, make_dataset(config, sources["val"], exact), renderers
 
 
 def build_loss(config: Config, model: SpiderEyeModel) -> TrainingLoss:

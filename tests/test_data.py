@@ -1,15 +1,18 @@
 """Jitter, batches and loaders: the same draws whatever the workers, processes and batches."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from test_rig_files import PARAMETERS as LENS_PARAMETERS
 
 from spidereye.batches import EverySampleOnce, GlobalBatches, PanoramaDataset, Renderer, loader
 from spidereye.jitter import JitterConfig, draw, jitter_colour, jittered_cameras
+from spidereye.lenses import UCM, Mei, lens_of, plane_of
 from spidereye.randomness import generator, normal
-from spidereye.render import RenderPlan
+from spidereye.render import QUALITIES, RenderPlan
 from spidereye.rig import spider4
 from spidereye.sources import SourceConfig, open_source
 
@@ -30,10 +33,10 @@ class Gradient:
         return np.stack((u, v, np.full_like(u, index * 30)), -1).astype(np.uint8)
 
 
-def setup(jitter=None, seed=0):
+def setup(jitter=None, seed=0, quality="training"):
     rig = spider4(220 * 16 / 560, 0.85, 16)
-    plan = RenderPlan.for_cameras(rig.cameras, SIZE[0])
-    dataset = PanoramaDataset(Gradient(), SIZE, plan.panorama_width, cache=False)
+    plan = RenderPlan.for_cameras(rig.cameras, quality)
+    dataset = PanoramaDataset(Gradient(), SIZE, plan)
     return dataset, Renderer(rig, plan, Gradient.names, jitter=jitter, seed=seed)
 
 
@@ -139,8 +142,9 @@ def test_batches_are_the_same_for_any_number_of_workers(workers):
     assert torch.equal(seen[0].views, expected.views)
 
 
-def test_a_samples_views_do_not_depend_on_its_batch():
-    dataset, render = setup(JitterConfig())
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_a_samples_views_do_not_depend_on_its_batch(quality):
+    dataset, render = setup(JitterConfig(), quality=quality)
     together = render([dataset[i] for i in range(5)], epoch=1)
     for i in range(5):
         assert torch.equal(render([dataset[i]], epoch=1).views[0], together.views[i])
@@ -188,9 +192,27 @@ def test_real_panoramas_load(shared):
     source = open_source(SourceConfig(root=str(shared / "panoramas"), limit=3), "val")
     assert len(source) == 3
     rig = spider4(220 * 64 / 560, 0.85, 64)
-    plan = RenderPlan.for_cameras(rig.cameras, 128)
+    plan = RenderPlan.for_cameras(rig.cameras)
     render = Renderer(rig, plan, source.names)
-    dataset = PanoramaDataset(source, (128, 64), plan.panorama_width, cache=True)
+    dataset = PanoramaDataset(source, (128, 64), plan)
     batch = render([dataset[0], dataset[2]])
     assert batch.views.std() > 0.1 and batch.panorama.shape == (2, 3, 64, 128)
-    assert dataset[0] is dataset[0]
+
+
+@pytest.mark.parametrize("model", sorted(LENS_PARAMETERS))
+def test_every_lens_is_jittered(model):
+    """A shorter focal length shows more: the same pixel looks farther off the axis. ξ changes where
+    it is the mirror's."""
+    given = LENS_PARAMETERS[model]
+    lens = lens_of(model, plane_of(64, fx=24.0), given)
+    camera = replace(spider4(24, 0.85, 64).cameras[0], lens=lens)
+    draws = [draw(JitterConfig(rotation=0), 1, 0, 0, index) for index in range(6)]
+    believed = jittered_cameras((camera,), draws)[0][0]
+    if isinstance(believed.lens, UCM | Mei):
+        scales = torch.tensor([jitter.xi_scale for jitter in draws], dtype=torch.float64)
+        assert torch.allclose(believed.lens.xi, given["xi"] * scales)
+    else:
+        pixel = torch.tensor([[[45.0, 31.5]]], dtype=torch.float64).expand(6, 1, 2)
+        angles = torch.acos(believed.lens.unproject(pixel)[0][:, 0, 2])
+        divisors = torch.tensor([jitter.f_divisor for jitter in draws])
+        assert torch.equal(angles.argsort(), divisors.argsort())

@@ -15,7 +15,6 @@ from spidereye.panorama import (
     pad_sphere,
     panorama_pixels,
     panorama_rays,
-    resize_panorama,
     sample_panorama,
 )
 
@@ -169,15 +168,6 @@ def test_sampling_wraps_in_longitude_and_crosses_the_poles():
         rays = torch.tensor([[a, b]], dtype=torch.float64)[None]
         left, right = sample_panorama(pano, rays)[0, :, 0].T
         assert torch.allclose(left, right, atol=1e-6)
-
-
-def test_resizing_a_panorama_averages_area():
-    pano = torch.rand(1, 3, 32, 64)
-    small = resize_panorama(pano, 8, 16)
-    assert torch.allclose(small[0, 0, 0, 0], pano[0, 0, :4, :4].mean())
-    assert resize_panorama(pano, 48, 96).shape == (1, 3, 48, 96)
-    with pytest.raises(ValueError, match="whole factor"):
-        resize_panorama(pano, 10, 20)
 
 
 def test_latitude_weights_sum_to_the_sphere():

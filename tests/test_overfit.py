@@ -42,8 +42,8 @@ def learn(panoramas: Path) -> float:
     torch.manual_seed(0)
     source = open_source(SourceConfig(root=str(panoramas), limit=2), "train")
     rig = spider4(220 * 64 / 560, 0.85, 64)
-    plan = RenderPlan.for_cameras(rig.cameras, 128)
-    dataset = PanoramaDataset(source, (128, 64), plan.panorama_width, cache=False)
+    plan = RenderPlan.for_cameras(rig.cameras, "exact")
+    dataset = PanoramaDataset(source, (128, 64), plan)
     batch = Renderer(rig, plan, source.names)([dataset[0], dataset[1]])
     model = SpiderEyeModel(
         ModelConfig(EncoderConfig(width=32), DecoderConfig.named("XS"), panorama_size=(128, 64))

@@ -17,9 +17,9 @@ from spidereye.pictures import (
     resize_area,
     to_float,
     to_uint8,
-    tone_map,
     write_picture,
 )
+from spidereye.tone_mapping import tone_map
 
 
 @pytest.fixture(scope="module")

@@ -22,11 +22,12 @@ from fake_server import FakeServer, Fault, serve
 from spidereye.downloads import Patience
 from spidereye.errors import SpiderEyeError
 from spidereye.interrupt import Interrupt
-from spidereye.pictures import read_picture, tone_map
+from spidereye.pictures import read_picture
 from spidereye.places import place_of
 from spidereye.polyhaven import Collection, collect
 from spidereye.provenance import read_sources
 from spidereye.sources import SourceConfig, open_source
+from spidereye.tone_mapping import tone_map
 
 QUICK = Patience(attempts=3, first_wait=0.01, longest_wait=2.0, timeout=0.5)
 

@@ -14,7 +14,7 @@ from spidereye.encoder import EncoderConfig
 from spidereye.fusion import FusionConfig
 from spidereye.model import ModelConfig, SpiderEyeModel
 from spidereye.panorama import panorama_rays
-from spidereye.render import render_views
+from spidereye.render import RenderPlan, render_views
 from spidereye.rig import spider4
 from spidereye.stitching import stitch
 
@@ -34,7 +34,8 @@ def fill_by_formula(model: torch.nn.Module) -> None:
 def outputs() -> dict[str, torch.Tensor]:
     direction = panorama_rays(32, 64).permute(2, 0, 1)[None]
     rig = spider4(220 * 32 / 560, 0.85, 32)
-    views, _ = render_views(direction, rig.cameras, 2)
+    plan = RenderPlan.for_cameras(rig.cameras, "exact")
+    views, _ = render_views(direction, rig.cameras, plan)
     made = {
         "views": views[:, :, :, ::4, ::4],
         "stitch": stitch(views.unbind(1), rig.cameras, 16, 32).panorama,

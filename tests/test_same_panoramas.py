@@ -84,6 +84,8 @@ def test_the_same_panoramas_arrive_whichever_way(tmp_path, request, way, split, 
     source = open_source(config, split)
     assert isinstance(source, Source)
     assert len(source) == len(source.names) == len(set(source.names)) == COUNT
+    origins = [source.origin(index) for index in range(COUNT)]
+    assert None not in origins and len(set(origins)) == COUNT  # what a cache keeps them under
     for index in (3, 0, 4, 1, 2):
         assert np.array_equal(source.panorama(index, 0), _panorama(index)), (way, index)
     if way != "video":  # whose panoramas have no files of their own to be named after

@@ -22,6 +22,7 @@ from spidereye.sources.files import (
     nothing_found,
     split_folder,
 )
+from spidereye.sources.source import Origin, file_origin
 
 ASPECT_TOLERANCE = 0.01  # how far width / height may be from 2, relative
 
@@ -69,9 +70,9 @@ class FolderSource:
         """
         return read_picture(self._files[index], min_width)
 
-    def path(self, index: int) -> Path:
+    def origin(self, index: int) -> Origin | None:
         """The file of panorama `index`."""
-        return self._files[index]
+        return file_origin(self._files[index])
 
 
 def find_panoramas(folder: Path) -> list[Path]:

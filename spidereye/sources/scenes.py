@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from spidereye.errors import SpiderEyeError
-from spidereye.scenes.scene import Scene
+from spidereye.scenes.scene import LOOKS, Scene
+from spidereye.sources.source import Origin
 
 _SPLIT_NUMBER = {"train": 0, "val": 1}
 _USUAL_WIDTH = 512  # pixels; scenes have no size of their own, this is for callers without one
@@ -46,6 +47,10 @@ class SceneSource:
         if not 0 <= index < len(self):
             raise IndexError(f"scene {index} of {len(self)}")
         return Scene.random((*self._key, index))
+
+    def origin(self, index: int) -> Origin:
+        """What the scene is drawn from."""
+        return Origin(f"scene {(*self._key, index)}", f"looks {LOOKS}")
 
     def panorama(self, index: int, min_width: int = 0) -> UInt8[np.ndarray, "H W 3"]:
         """Panorama `index` as 8-bit RGB, min_width pixels wide (rounded up to even; 0 gives 512).

@@ -32,6 +32,7 @@ from spidereye.sources.files import (
     split_folder,
 )
 from spidereye.sources.folder import first_good, size_complaint
+from spidereye.sources.source import Origin, file_origin
 from spidereye.sources.tar_index import Member, index_tar
 
 _URL = ("http://", "https://")
@@ -98,6 +99,10 @@ class ShardSource:
         Raises PictureError with shard and member where it cannot be decoded after all.
         """
         return read_member(self._members[index], min_width)
+
+    def origin(self, index: int) -> Origin | None:
+        """The member of the shard's file."""
+        return file_origin(self._members[index].tar, self._members[index].name)
 
 
 def is_picture(name: str) -> bool:

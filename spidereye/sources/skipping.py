@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from spidereye.pictures import PictureError
-from spidereye.sources.source import Source
+from spidereye.sources.source import Origin, Source
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,11 @@ class SkippingSource:
                     )
                 return picture
             raise
+
+    def origin(self, index: int) -> Origin | None:
+        """That of the panorama itself; None once a neighbour stands in for it, so that nothing
+        takes the neighbour's picture for it later."""
+        return None if index in self._warned else self.source.origin(index)
 
 
 def _neighbours(index: int, length: int) -> Iterator[int]:

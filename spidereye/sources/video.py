@@ -29,6 +29,7 @@ from spidereye.sources.files import (
     split_folder,
 )
 from spidereye.sources.folder import size_complaint
+from spidereye.sources.source import Origin, file_origin
 from spidereye.sources.video_file import (
     VideoDecoder,
     first_other_size,
@@ -136,6 +137,12 @@ class VideoSource:
                 f"{width}x{height}; cut it there"
             )
         return picture
+
+    def origin(self, index: int) -> Origin | None:
+        """The frame of the video's file."""
+        place = bisect_right(self._starts, index) - 1
+        video = self._videos[place]
+        return file_origin(video.path, f"frame {video.numbers[index - self._starts[place]]}")
 
     def _decoder(self, place: int) -> VideoDecoder:
         # A worker that was forked holds its parent's decoders; both would move one file position.
