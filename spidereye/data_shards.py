@@ -5,9 +5,7 @@ what follows the dot says what it is. So a/b.jpg is the key a/b with the entry j
 name are written as %2E (and % as %25), which `ShardSource` undoes.
 """
 
-import os
 import re
-import secrets
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from spidereye.progress import progress
 from spidereye.sources.files import listing, split_folder
 from spidereye.sources.folder import FolderSource
 from spidereye.sources.tar_index import index_tar
+from spidereye.whole_files import whole_file
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -141,22 +140,16 @@ def _refuse_strangers(shards: list[Shard], out: Path, splits: list[str]) -> None
 
 
 def _write(shard: Shard) -> None:
-    temporary = shard.path.with_name(f".{shard.path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        shard.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-                    for path, name, size in shard.members:
-                        info = tarfile.TarInfo(name)  # owner 0, time 0: the same bytes every time
-                        info.size, info.mode = size, 0o644
-                        with path.open("rb") as picture:
-                            tar.addfile(info, picture)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(shard.path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with (
+            whole_file(shard.path) as file,
+            tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar,
+        ):
+            for path, name, size in shard.members:
+                info = tarfile.TarInfo(name)  # owner 0, time 0: the same bytes every time
+                info.size, info.mode = size, 0o644
+                with path.open("rb") as picture:
+                    tar.addfile(info, picture)
     except OSError as error:
         raise SpiderEyeError(
             f"{shard.path}: cannot be written: {error.strerror or error}"

@@ -8,16 +8,15 @@ see it whole or not at all, and whoever writes last of two replaces one good ent
 
 import hashlib
 import logging
-import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from spidereye.sources.source import Origin
+from spidereye.whole_files import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -80,17 +79,7 @@ def _read(entry: Path, stamp: str) -> dict[str, Tensor] | None:
 
 
 def _write(entry: Path, tensors: dict[str, Tensor], stamp: str) -> None:
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    temporary = entry.with_name(f".{entry.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        # Cloned: a panorama that has the target's size already is both, and may share its memory.
-        whole = {name: tensor.clone() for name, tensor in tensors.items()}
-        try:
-            save_file(whole, temporary, {"stamp": stamp})
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(entry)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # Cloned: a panorama that has the target's size already is both, and may share its memory.
+    whole = {name: tensor.clone() for name, tensor in tensors.items()}
+    with whole_file(entry) as file:
+        file.write(save(whole, {"stamp": stamp}))

@@ -10,7 +10,6 @@ orientation is applied, so that a picture is the way up that viewers show it.
 
 import io
 import os
-import secrets
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -32,6 +31,7 @@ from torch import Tensor
 from spidereye.errors import SpiderEyeError
 from spidereye.picture_headers import kind_of, missing_end, radiance_size
 from spidereye.tone_mapping import tone_map
+from spidereye.whole_files import whole_file
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".hdr", ".exr")
 
@@ -144,17 +144,8 @@ def write_picture(path: str | Path, picture: UInt8[np.ndarray, "H W 3"], quality
         "JPEG": {"quality": quality, "subsampling": 0},  # 4:4:4: halved colour bleeds at edges
         "WEBP": {"quality": quality},
     }.get(writer, {})
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    with _explained(path, "cannot be written"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                Image.fromarray(picture).save(file, format=writer, **options)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with _explained(path, "cannot be written"), whole_file(path) as file:
+        Image.fromarray(picture).save(file, format=writer, **options)
 
 
 def resize_area(

@@ -23,8 +23,9 @@ from spidereye.pictures import read_picture, write_picture
 from spidereye.places import place_of, split_of
 from spidereye.polyhaven_api import POLY_HAVEN, Asset, PolyHaven, RadianceFile, choose, thousands
 from spidereye.progress import progress
-from spidereye.provenance import SourceRow, read_sources, write_sources, write_whole
+from spidereye.provenance import SourceRow, read_sources, write_sources
 from spidereye.sources.folder import complaint
+from spidereye.whole_files import write_whole
 
 _LICENSE = """\
 The panoramas in this folder come from Poly Haven, https://polyhaven.com. They are in the public

@@ -3,11 +3,11 @@
 Layer: data. One line for each panorama, tab-separated, written anew as a whole each time.
 """
 
-import secrets
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from spidereye.errors import SpiderEyeError
+from spidereye.whole_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,3 @@ def write_sources(folder: Path, rows: dict[str, SourceRow]) -> None:
     cells = [_HEADER, *(astuple(row) for row in sorted(rows.values(), key=lambda row: row.file))]
     lines = ["\t".join(" ".join(cell.split()) for cell in row) + "\n" for row in cells]
     write_whole(folder / "SOURCES.tsv", "".join(lines))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that it appears whole or not at all. Raises SpiderEyeError."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise SpiderEyeError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -18,8 +18,6 @@ several views share is given once, as `&lens`, and called `*lens`.
 
 import io
 import math
-import os
-import secrets
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,6 +36,7 @@ from spidereye.errors import SpiderEyeError
 from spidereye.lenses import LENSES, Lens
 from spidereye.marked import Entry, parse_yaml, read_text
 from spidereye.rig import NAMED_RIGS, Rig, circle_of_fov, yaw_pitch_roll
+from spidereye.whole_files import write_whole
 
 _VERSION = 1
 _MASK_MODES = ("inscribed", "diagonal", "none")
@@ -206,14 +205,14 @@ def write_rig(rig: Rig, path: Path) -> None:
             mask = path.with_name(f"{path.stem}_mask{index}.png")
             file = io.BytesIO()
             Image.fromarray(camera.visible.cpu().numpy()).save(file, format="PNG")
-            _write(mask, file.getvalue())
+            write_whole(mask, file.getvalue())
             view["mask"] = mask.name
         if camera.crop is not None:
             view["crop"] = asdict(camera.crop)
         views.append(view)
     document = {"spidereye_rig": _VERSION, "sphere_radius": rig.sphere_radius, "views": views}
     text = yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)
-    _write(path, f"# Axes: x right, y up, z forward. Degrees, metres, pixels.\n{text}".encode())
+    write_whole(path, f"# Axes: x right, y up, z forward. Degrees, metres, pixels.\n{text}")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -246,18 +245,3 @@ def _rotation_fields(matrix: Float[Tensor, "3 3"]) -> dict[str, Any]:
     if float((rotation.from_degrees(*angles) - matrix).abs().max()) < 1e-13:
         return dict(zip(_ANGLES, angles, strict=True))
     return {"matrix": matrix.tolist()}
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise SpiderEyeError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

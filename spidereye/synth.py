@@ -18,9 +18,7 @@ stopped, and a larger n adds to it.
 import hashlib
 import json
 import multiprocessing
-import os
 import pickle
-import secrets
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -45,6 +43,7 @@ from spidereye.scenes.parts import CLEARANCE
 from spidereye.scenes.scene import LOOKS
 from spidereye.scenes.views import render_rig, view_depth
 from spidereye.sources.scenes import SceneSource
+from spidereye.whole_files import whole_file
 
 Split = Literal["train", "val"]
 _SPARE = 0.2  # metres that things are farther away from a camera than nothing
@@ -168,10 +167,8 @@ def read_depth(path: Path) -> Float32[np.ndarray, "h w"]:
 
 
 def _write_depth(path: Path, depth: Float32[np.ndarray, "h w"]) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
+        with whole_file(path) as file:
             if path.suffix == ".npy":
                 np.save(file, depth, allow_pickle=False)
             else:
@@ -179,13 +176,8 @@ def _write_depth(path: Path, depth: Float32[np.ndarray, "h w"]) -> None:
                 stored = np.where(millimetres > _FARTHEST, _FARTHEST + 1, millimetres.clip(1))
                 stored = np.where(np.isnan(depth), 0, stored).astype(np.uint16)
                 Image.fromarray(stored).save(file, format="PNG")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as error:
-        raise SpiderEyeError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise SpiderEyeError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _settle(wanted: Synthesis) -> None:

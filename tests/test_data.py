@@ -32,6 +32,9 @@ class Gradient:
         v = np.linspace(0, 255, 32)[:, None].repeat(64, 1)
         return np.stack((u, v, np.full_like(u, index * 30)), -1).astype(np.uint8)
 
+    def origin(self, index):
+        return None
+
 
 def setup(jitter=None, seed=0, quality="training"):
     rig = spider4(220 * 16 / 560, 0.85, 16)

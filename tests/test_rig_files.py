@@ -238,7 +238,7 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(SpiderEyeError, match=r"rig.yaml cannot be written: No space left"):
+    with pytest.raises(SpiderEyeError, match=r"rig.yaml: cannot be written: No space left"):
         write_rig(load_rig("spider4"), path)
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["rig.yaml"]
 

@@ -1,0 +1,38 @@
+"""Files that appear whole or not at all, whatever stops the program that writes them."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from spidereye.errors import SpiderEyeError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that will stand at `path`: written beside it, synced and renamed once the
+    block has ended well; an earlier file stays as it was until then. Missing folders are made.
+
+    OSErrors pass as they are.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: str | bytes) -> None:
+    """Write a file, text in UTF-8. Raises SpiderEyeError where it cannot be written."""
+    try:
+        with whole_file(path) as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+    except OSError as error:
+        raise SpiderEyeError(f"{path}: cannot be written: {error.strerror or error}") from error
