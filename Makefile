@@ -14,7 +14,7 @@ test: .venv/installed
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 slow: .venv/installed
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .

@@ -1,6 +1,5 @@
 """The whole chain can learn: one batch of two real panoramas, sampled from noise in 12 steps."""
 
-import os
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from spidereye.sources import SourceConfig, open_source
 BUDGET = 2 * 600
 WANTED = 30  # dB
 RATE = 3e-3
+FIRST_LOOK = 300  # steps; a look costs as much as four of them, and 30 dB takes more
 
 
 def sampled_psnr(model, batch):
@@ -63,7 +63,7 @@ def learn(panoramas: Path) -> float:
         optimizer.zero_grad()
         ema.update(model.state_dict())
         step += 1
-        if step % 25 == 0:
+        if step >= FIRST_LOOK and step % 25 == 0:
             reached = sampled_psnr(ema.model, batch)
             print(
                 f"step {step}, {spent:.0f} processor s: {reached:.1f} dB",
@@ -75,10 +75,10 @@ def learn(panoramas: Path) -> float:
 
 @pytest.mark.slow
 def test_one_batch_of_two_real_panoramas_is_learnt_to_30_db(shared):
-    """In a process of its own: with all cores, and without the type checks of every call."""
-    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    """In a process of its own, without the type checks of every call; on one core, because
+    other slow tests run beside it."""
     command = [sys.executable, __file__, str(shared / "panoramas")]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=2400)
     assert result.returncode == 0, result.stderr
     assert float(result.stdout) >= WANTED, result.stderr
 

@@ -1,4 +1,4 @@
-"""scenes/scene.py: geometry against angles worked out by hand, and pictures that deserve the name."""
+"""Scenes: geometry against angles worked out by hand, and pictures that deserve the name."""
 
 import math
 from dataclasses import replace
@@ -11,7 +11,7 @@ from spidereye.scenes.scene import Scene
 from spidereye.scenes.skies import Sky
 from spidereye.scenes.solids import Layout, Light, Room, Solid
 from spidereye.scenes.textures import Material, noise
-from spidereye.scenes.tracing import first_hits
+from spidereye.scenes.tracing import eye_grid, first_hits
 
 RED = Material((1.0, 0.0, 0.0), grain=0.0, glow=(3.0, 0.0, 0.0))
 GREY = Material((0.5, 0.5, 0.5), grain=0.0)
@@ -196,18 +196,20 @@ def test_bundles_of_rays_lose_no_solid(scenes: list[Scene]):
     """What is hit does not depend on which rays are traced together."""
     rays = _sphere(1500)
     for scene in (scenes[1], scenes[3]):
-        origins = np.broadcast_to(np.float32(0.1), rays.shape)
+        origin = np.full(3, 0.1, np.float32)
         solids = scene.layout.solids
         alone = [replace(scene.layout, solids=(solid,), room=None) for solid in solids]
-        alone_hits = [first_hits(layout, origins, rays) for layout in alone]
+        alone_hits = [
+            first_hits(layout, eye_grid(layout, origin, len(rays)), rays) for layout in alone
+        ]
         hits = np.stack([np.where(number == 0, far, np.inf) for far, number in alone_hits])
-        distance, number = first_hits(scene.layout, origins, rays)
+        distance, number = first_hits(scene.layout, eye_grid(scene.layout, origin, len(rays)), rays)
         on_solid = number < len(hits)
         assert np.allclose(distance[on_solid], hits.min(axis=0)[on_solid])
         assert (hits.min(axis=0)[~on_solid] >= distance[~on_solid]).all()
         assert on_solid.sum() > 20
-        alone = np.concatenate([scene.radiance(origins[:1], rays[i : i + 1]) for i in range(50)])
-        assert np.allclose(alone, scene.radiance(origins, rays)[:50], atol=1e-4)
+        alone = np.concatenate([scene.radiance(origin, rays[i : i + 1]) for i in range(50)])
+        assert np.allclose(alone, scene.radiance(origin, rays)[:50], atol=1e-4)
 
 
 def test_origins_broadcast(scenes: list[Scene]):

@@ -19,12 +19,13 @@ from jaxtyping import Float, Float32, UInt8
 from spidereye.panorama import panorama_rays
 from spidereye.pictures import to_uint8
 from spidereye.scenes.layouts import random_layout
+from spidereye.scenes.ray_grids import PointGrid
 from spidereye.scenes.shading import light_along
 from spidereye.scenes.solids import Layout
-from spidereye.scenes.tracing import first_hits
+from spidereye.scenes.tracing import eye_grid, first_hits
 
 LOOKS = 2  # another number: the same seed gives another picture than before
-_BLOCK = 96  # rays by rays at a time: their arrays stay in the processor's cache
+_CHUNK = 65536  # rays at a time: their arrays stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Scene:
         layout = random_layout(rng)
         rays = panorama_rays(32, 64, dtype=torch.float32).numpy().reshape(-1, 3)
         angle = np.full(len(rays), 0.1, np.float32)
-        light = light_along(layout, np.zeros_like(rays), rays, angle)[0]
+        eye = eye_grid(layout, np.zeros(3, np.float32), len(rays))
+        light = light_along(layout, eye, rays, angle)[0]
         weights = np.cos(np.linspace(-1, 1, 32) * math.pi / 2).repeat(64)
         mean = np.average(np.log(light.mean(axis=1) + 1e-3), weights=weights + 0.01)
         return cls(layout, exposure=float(rng.uniform(0.18, 0.36) / np.exp(mean)))
@@ -63,11 +65,10 @@ class Scene:
         the sky. pixel_angle: radians that one ray stands for; finer texture fades to its mean.
         """
         flat = directions.reshape(-1, 3).astype(np.float32)
-        starts = np.broadcast_to(origins, directions.shape).reshape(-1, 3).astype(np.float32)
         angles = np.broadcast_to(pixel_angle, directions.shape[:-1]).reshape(-1).astype(np.float32)
         seen, depth = np.empty_like(flat), np.empty_like(angles)
-        for rays in _blocks(directions.shape[:-1]):
-            light, depth[rays] = light_along(self.layout, starts[rays], flat[rays], angles[rays])
+        for eye, rays in self._chunks(origins, directions.shape):
+            light, depth[rays] = light_along(self.layout, eye, flat[rays], angles[rays])
             seen[rays] = (1 - np.exp(-self.exposure * light)) ** (1 / 2.2)
         return seen.reshape(directions.shape), depth.reshape(directions.shape[:-1])
 
@@ -85,10 +86,9 @@ class Scene:
     ) -> Float32[np.ndarray, "*rays"]:
         """The metres of `look`, without the work of its colours."""
         flat = directions.reshape(-1, 3).astype(np.float32)
-        starts = np.broadcast_to(origins, directions.shape).reshape(-1, 3).astype(np.float32)
         depth = np.empty(len(flat), np.float32)
-        for rays in _blocks(directions.shape[:-1]):
-            depth[rays] = first_hits(self.layout, starts[rays], flat[rays])[0]
+        for eye, rays in self._chunks(origins, directions.shape):
+            depth[rays] = first_hits(self.layout, eye, flat[rays])[0]
         return depth.reshape(directions.shape[:-1])
 
     def panorama(self, width: int) -> UInt8[np.ndarray, "{width}//2 {width} 3"]:
@@ -103,10 +103,19 @@ class Scene:
         rays = panorama_rays(width // 2, width, dtype=torch.float32).numpy()
         return self.depth(np.zeros(3, np.float32), rays)
 
-
-def _blocks(shape: tuple[int, ...]) -> Iterator[Any]:
-    """Flat indices of rays, in compact blocks of a picture: bundles that most solids are out of."""
-    numbers = np.arange(math.prod(shape)).reshape(-1, shape[-1] if shape else 1)
-    for row in range(0, numbers.shape[0], _BLOCK):
-        for column in range(0, numbers.shape[1], _BLOCK):
-            yield numbers[row : row + _BLOCK, column : column + _BLOCK].ravel()
+    def _chunks(
+        self, origins: Float[np.ndarray, "*origins 3"], shape: tuple[int, ...]
+    ) -> Iterator[tuple[PointGrid, Any]]:
+        """Flat indices of rays from one origin, not too many at a time, and the grid of it."""
+        points = origins.reshape(-1, 3).astype(np.float32)
+        if (points == points[:1]).all():
+            eyes, which = points[:1], None
+        else:
+            starts = np.broadcast_to(origins, shape).reshape(-1, 3).astype(np.float32)
+            eyes, which = np.unique(starts, axis=0, return_inverse=True)
+        for number, eye in enumerate(eyes):
+            rays = np.arange(math.prod(shape[:-1])) if which is None else which == number
+            rays = np.flatnonzero(rays) if which is not None else rays
+            grid = eye_grid(self.layout, eye, len(rays))
+            for start in range(0, len(rays), _CHUNK):
+                yield grid, rays[start : start + _CHUNK]

@@ -5,38 +5,39 @@ shadows; darker in corners and under things; panes and paint mirror the sky; haz
 """
 
 import math
-from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
-from spidereye.scenes.solids import Layout, Light
-from spidereye.scenes.textures import Numbers, Shade, Vectors, vector
-from spidereye.scenes.tracing import blocked, first_hits
+from spidereye.scenes.ray_grids import ParallelGrid, PointGrid
+from spidereye.scenes.solids import CREASE, Layout, Light
+from spidereye.scenes.tables import groups
+from spidereye.scenes.textures import Material, Numbers, Shade, Vectors, vector
+from spidereye.scenes.tracing import first_hits, hidden_from_afar, hidden_from_point
 
 _SHADOWS = 120.0  # metres
 
 
 def light_along(
-    layout: Layout, origins: Vectors, directions: Vectors, pixel_angle: Numbers
+    layout: Layout, eye: PointGrid, directions: Vectors, pixel_angle: Numbers
 ) -> tuple[Vectors, Numbers]:
-    """Linear light that arrives at origins against unit directions, and metres to where it comes
+    """Linear light that arrives at the eye against unit directions, and metres to where it comes
     from, inf for the sky. pixel_angle: radians that each ray stands for."""
-    distance, number = first_hits(layout, origins, directions)
+    distance, number = first_hits(layout, eye, directions)
     sky = np.isinf(distance)
     light = np.empty_like(directions)
     light[sky] = layout.sky.radiance(directions[sky], pixel_angle[sky])
     rays = np.flatnonzero(~sky)
     near, directions = distance[rays], directions[rays]
-    points = origins[rays] + near[:, None] * directions
+    points = eye.point + near[:, None] * directions
     normals, shade = _surfaces(layout, number[rays], points, directions, near * pixel_angle[rays])
     indoors = _indoors(layout, points)
     arriving = np.broadcast_to(vector(layout.ambient), points.shape).copy()
     if layout.room is not None:
         arriving[indoors] = vector(layout.room.ambient)
     arriving *= _openness(layout, points, normals, indoors)[:, None]
-    for lamp in layout.lights:
-        arriving += _direct(layout, lamp, points, normals, indoors)
+    for lamp, grid in zip(layout.lights, layout.light_grids, strict=True):
+        arriving += _direct(layout, lamp, grid, points, normals, indoors)
     leaving = shade.albedo * arriving + shade.glow
     mirrors = np.flatnonzero((shade.gloss > 0) & ~indoors)
     if len(mirrors):
@@ -55,50 +56,63 @@ def _indoors(layout: Layout, points: Vectors) -> Bool[np.ndarray, "n"]:
 
 
 def _surfaces(
-    layout: Layout, numbers: Any, points: Vectors, directions: Vectors, width: Numbers
+    layout: Layout,
+    numbers: Int[np.ndarray, "n"],
+    points: Vectors,
+    directions: Vectors,
+    width: Numbers,
 ) -> tuple[Vectors, Shade]:
     """Normals and looks of points on the surfaces `numbers`.
 
     width: metres that a sample covers across the ray.
     """
     normals = np.empty_like(points)
-    shade = Shade(np.empty_like(points), np.zeros_like(points), np.zeros(len(points), np.float32))
+    u, v = np.empty((2, len(points)), np.float32)
     ground = len(layout.solids)
-    for number in np.unique(numbers):
-        at = np.flatnonzero(numbers == number)
-        upper, lower = None, None
-        if number == ground:
-            normal = np.broadcast_to(vector((0.0, 1.0, 0.0)), (len(at), 3))
-            u, v = _on_ground(layout, points[at])
-            material = layout.ground
-        elif layout.room is not None and number == ground + 1:
-            normal, u, v = layout.room.box.surface(points[at])
-            normal = -normal
-            box = layout.room.box
-            material, upper, lower = box.material, layout.room.floor, box.top
-        else:
-            solid = layout.solids[number]
-            normal, u, v = solid.surface(points[at])
-            material, upper = solid.material, solid.top
-            # From inside, through the holes of foliage, surfaces are seen from behind.
-            behind = np.einsum("nk,nk->n", normal, directions[at]) > 0
-            normal = np.where(behind[:, None], -normal, normal)
-        normals[at] = normal
-        slant = np.abs(np.einsum("nk,nk->n", normal, directions[at])).clip(0.03)
-        footprint = width[at] / np.sqrt(slant)
-        above, below = normal[:, 1] > 0.99, normal[:, 1] < -0.99
-        for other, face in ((upper, above), (lower, below)):
-            if other is not None and face.any():
-                _fill(shade, at[face], other.shade(u[face], v[face], footprint[face]))
-        rest = ~((above & (upper is not None)) | (below & (lower is not None)))
-        if rest.any():
-            _fill(shade, at[rest], material.shade(u[rest], v[rest], footprint[rest]))
+    on_solid, on_ground, on_wall = (
+        np.flatnonzero(which) for which in (numbers < ground, numbers == ground, numbers > ground)
+    )
+    normals[on_ground] = (0.0, 1.0, 0.0)
+    u[on_ground], v[on_ground] = _on_ground(layout, points[on_ground])
+    if layout.room is not None:
+        normals[on_wall], u[on_wall], v[on_wall] = layout.room.box.surface(points[on_wall])
+        normals[on_wall] *= -1
+    found, u[on_solid], v[on_solid] = layout.table.surfaces(numbers[on_solid], points[on_solid])
+    normals[on_solid] = found
+    facing = np.einsum("nk,nk->n", normals, directions)
+    # From inside, through the holes of foliage, surfaces are seen from behind.
+    behind = on_solid[facing[on_solid] > 0]
+    normals[behind] *= -1
+    footprint = width / np.sqrt(np.abs(facing).clip(0.03))
+
+    # Points of one material are coloured together, whichever surfaces they are on.
+    code = (
+        3 * numbers + 1 + np.rint(normals[:, 1] * (np.abs(normals[:, 1]) > 0.99)).astype(np.int64)
+    )
+    order: dict[Material, int] = {}
+    look_of = np.zeros(3 * (ground + 2), np.int64)
+    for which in np.flatnonzero(np.bincount(code)):
+        material = _material(layout, *divmod(int(which), 3))
+        look_of[which] = order.setdefault(material, len(order))
+    materials = list(order)
+    shade = Shade(np.empty_like(points), np.zeros_like(points), np.zeros(len(points), np.float32))
+    for look, at in groups(look_of[code]):
+        part = materials[look].shade(u[at], v[at], footprint[at])
+        for whole, values in zip(shade, part, strict=True):
+            whole[at] = values
     return normals, shade
 
 
-def _fill(shade: Shade, at: Any, part: Shade) -> None:
-    for whole, values in zip(shade, part, strict=True):
-        whole[at] = values
+def _material(layout: Layout, number: int, face: int) -> Material:
+    """Of a face, 0 below, 2 above, else 1, of the surface `number`."""
+    solids, room = layout.solids, layout.room
+    if number < len(solids):
+        top = solids[number].top
+        return solids[number].material if top is None or face != 2 else top
+    if room is None or number == len(solids):
+        return layout.ground
+    walls = room.box
+    return (walls.top or walls.material, walls.material, room.floor)[face]
 
 
 def _on_ground(layout: Layout, points: Vectors) -> tuple[Numbers, Numbers]:
@@ -109,31 +123,35 @@ def _on_ground(layout: Layout, points: Vectors) -> tuple[Numbers, Numbers]:
 
 
 def _direct(
-    layout: Layout, lamp: Light, points: Vectors, normals: Vectors, indoors: Bool[np.ndarray, "n"]
+    layout: Layout,
+    lamp: Light,
+    grid: PointGrid | ParallelGrid,
+    points: Vectors,
+    normals: Vectors,
+    indoors: Bool[np.ndarray, "n"],
 ) -> Vectors:
     """Light of one lamp or the sun on diffuse surfaces, with shadows."""
-    place = np.broadcast_to(vector(lamp.vector), points.shape)
-    towards = place if lamp.distant else place - points
-    length = _length(towards)
-    towards = towards / length[:, None]
-    amount = np.einsum("nk,nk->n", normals, towards).clip(0.0)
-    if not lamp.distant:
-        amount /= 1 + 0.25 * length**2
-        if layout.room is not None:  # lamps are inside, and walls keep their light there
-            amount *= indoors
-    if lamp.distant:
+    if isinstance(grid, ParallelGrid):
+        amount = (normals @ vector(lamp.vector)).clip(0.0)
         if layout.room is not None:
             inside = np.flatnonzero(indoors & (amount > 0))
-            passes = layout.room.exit(points[inside], towards[inside])[1]
+            towards = np.broadcast_to(vector(lamp.vector), (len(inside), 3))
+            passes = layout.room.exit(points[inside], towards)[1]
             amount[inside[~passes]] = 0.0
         # No solid is far enough away to shade what lies beyond _SHADOWS.
         lit = np.flatnonzero((amount > 0) & (_length(points) < _SHADOWS))
-        starts, along = points[lit] + 2e-3 * normals[lit], towards[lit]
-        reach = np.full(len(lit), np.inf, np.float32)
-    else:  # from the lamp, not to it: rays from one point are a bundle that meets few solids
+        hidden = hidden_from_afar(layout, grid, points[lit] + 2e-3 * normals[lit])
+    else:
+        away = points - grid.point
+        length = _length(away)
+        away /= length[:, None]
+        amount = -np.einsum("nk,nk->n", normals, away).clip(None, 0.0)
+        amount /= 1 + 0.25 * length**2
+        if layout.room is not None:  # lamps are inside, and walls keep their light there
+            amount *= indoors
         lit = np.flatnonzero(amount > 1e-3)
-        starts, along, reach = place[lit], -towards[lit], length[lit] - 5e-3
-    amount[lit[blocked(layout, starts, along, reach)]] = 0.0
+        hidden = hidden_from_point(layout, grid, away[lit], length[lit] - 5e-3)
+    amount[lit[hidden]] = 0.0
     return amount[:, None] * vector(lamp.colour)
 
 
@@ -159,7 +177,7 @@ def _openness(
     share *= np.where(on_floor, 1, 1 - 0.35 * np.exp(-height.clip(0.0) / 0.4))
     near = np.flatnonzero(on_floor & (_length(points) < _SHADOWS))
     if len(near):
-        share[near] *= _under_things(layout, points[near], float(floor[near[0]]))
+        share[near] *= _under_things(layout, points[near], floor[near])
     if room is not None:
         inside = room.box.half - np.abs(room.box.local_points(points))
         shade = 1 - 0.3 * np.exp(-inside.clip(0.0) / 0.4)
@@ -169,20 +187,19 @@ def _openness(
     return share
 
 
-def _under_things(layout: Layout, points: Vectors, floor: float) -> Numbers:
-    """The share left by solids, which darken the floor as far as 2 m; those farther from all these
-    points are left out."""
+def _under_things(layout: Layout, points: Vectors, floor: Numbers) -> Numbers:
+    """The share left by solids near the floor, which darken it as far as CREASE metres."""
+    table, grid = layout.table, layout.floor_grid
     share = np.ones(len(points), np.float32)
-    low, high = points.min(axis=0) - 2, points.max(axis=0) + 2
-    centres, radii = layout.table.centres, layout.table.radii
-    far = np.abs(centres.clip(low, high) - centres)[:, [0, 2]].max(axis=1, initial=0)
-    for number in np.flatnonzero(far < radii):
-        solid = layout.solids[number]
-        bottom = solid.centre[1] - solid.size[1] / 2 - floor
-        if bottom < 0.4 and solid.size[1] > 0.2:
-            distance = solid.distance_on_floor(points)
-            dark = np.exp(-distance / (0.15 + 0.12 * min(solid.size[1], 5.0)))
-            share *= 1 - 0.5 * dark * (1 - distance / 2).clip(0.0)
+    solids, at = grid.cells.pairs(grid.cells_of(points)[0])
+    standing = table.bottoms[solids] - floor[at] < 0.4
+    solids, at = solids[standing], at[standing]
+    if len(at):
+        distance = table.distances_on_floor(solids, points[at])
+        dark = np.exp(-distance / layout.creases[solids])
+        left = 1 - 0.5 * dark * (1 - distance / CREASE).clip(0.0)
+        starts = np.flatnonzero(np.diff(at, prepend=-1))
+        share[at[starts]] = np.multiply.reduceat(left, starts)
     return share
 
 

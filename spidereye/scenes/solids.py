@@ -7,16 +7,18 @@ Ray parameters t are in units of the direction's length; inf where a ray misses.
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from spidereye.scenes.shapes import Shape, crossing, surface
+from spidereye.scenes.ray_grids import ParallelGrid, PointGrid
+from spidereye.scenes.shapes import SHAPES, Shape, crossing, surface
 from spidereye.scenes.skies import Sky
-from spidereye.scenes.textures import Colour, Material, Numbers, Vectors
+from spidereye.scenes.tables import NEAR, SolidTable
+from spidereye.scenes.textures import Colour, Material, Numbers, Vectors, vector
 
-_NEAR = 1e-4  # metres; hits nearer than this are the surface that the ray starts from
+CREASE = 2.0  # metres; so far around things the floor is darker
+_LAMP_CELLS, _SUN_CELLS, _FLOOR_CELLS = 24, 160, 256  # along an edge of their grids
 
 
 @dataclass(frozen=True)
@@ -46,25 +48,10 @@ class Solid:
     def local_points(self, points: Vectors) -> Vectors:
         return self.local(points - np.array(self.centre, np.float32))
 
-    def entry(self, origins: Vectors, directions: Vectors) -> Numbers:
-        """t where a ray from outside meets the solid first; through a hole of its material that
-        may be the far side."""
-        near, far = self._crossing(origins, directions)
-        met = near <= far
-        first = np.where(met & (near > _NEAR), near, np.float32(np.inf))
-        if not self.material.see_through:
-            return first
-        second = np.where(met & (far > _NEAR), far, np.float32(np.inf))
-        for times in (first, second):
-            hit = np.flatnonzero(np.isfinite(times))
-            _, u, v = self.surface(origins[hit] + times[hit, None] * directions[hit])
-            times[hit[~self.material.is_there(u, v)]] = np.inf
-        return np.minimum(first, second)
-
     def exit(self, origins: Vectors, directions: Vectors) -> Numbers:
         """t where a ray from inside leaves."""
         far = self._crossing(origins, directions)[1]
-        return np.where(far > _NEAR, far, np.float32(np.inf))
+        return np.where(far > NEAR, far, np.float32(np.inf))
 
     def surface(self, points: Vectors) -> tuple[Vectors, Numbers, Numbers]:
         """Outward unit normals, and u and v in metres from a lower corner of a box's face, round
@@ -138,18 +125,39 @@ class Layout:
     room: Room | None = None  # where the camera is indoors
 
     @cached_property
-    def table(self) -> "Table":
+    def table(self) -> SolidTable:
         solids = self.solids
-        return Table(
+        return SolidTable(
             np.array([solid.centre for solid in solids], np.float32).reshape(-1, 3),
+            np.array([solid.size for solid in solids], np.float32).reshape(-1, 3) / 2,
+            np.array([solid.yaw for solid in solids], np.float32),
+            np.array([solid.centre[1] - solid.size[1] / 2 for solid in solids]),
             np.array([solid.radius for solid in solids], np.float32),
-            np.array([solid.material.is_lamp for solid in solids], bool),
+            np.array([SHAPES.index(solid.shape) for solid in solids], np.int64),
+            tuple(solid.material for solid in solids),
         )
 
+    @cached_property
+    def light_grids(self) -> tuple[PointGrid | ParallelGrid, ...]:
+        """Of each light, the solids that throw shadows; the sun's rays go away from it."""
+        shading = ~self.table.lamps
+        return tuple(
+            ParallelGrid.build(self.table, -vector(light.vector), _SUN_CELLS, shading)
+            if light.distant
+            else PointGrid.build(self.table, vector(light.vector), _LAMP_CELLS, shading)
+            for light in self.lights
+        )
 
-class Table(NamedTuple):
-    """What is asked of all M solids of a layout at a time."""
+    @cached_property
+    def creases(self) -> Float32[np.ndarray, "M"]:
+        """Metres from each solid to where 1/e of its darkness on the floor is left."""
+        return 0.15 + 0.24 * self.table.half[:, 1].clip(None, 2.5)
 
-    centres: Float32[np.ndarray, "M 3"]
-    radii: Float32[np.ndarray, "M"]  # of the spheres that hold them
-    lamps: Bool[np.ndarray, "M"]  # cast no shadow
+    @cached_property
+    def floor_grid(self) -> ParallelGrid:
+        """Seen from above, the solids that darken the floor by more than 3e-4."""
+        reach = (self.creases * math.log(0.5 / 3e-4)).clip(None, CREASE)
+        margin = np.stack((reach, np.zeros_like(reach), reach), axis=-1)
+        down = vector((0.0, -1.0, 0.0))
+        high = self.table.half[:, 1] > 0.1
+        return ParallelGrid.build(self.table, down, _FLOOR_CELLS, high, margin)
