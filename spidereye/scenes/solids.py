@@ -18,7 +18,7 @@ from spidereye.scenes.tables import NEAR, SolidTable
 from spidereye.scenes.textures import Colour, Material, Numbers, Vectors, vector
 
 CREASE = 2.0  # metres; so far around things the floor is darker
-_LAMP_CELLS, _SUN_CELLS, _FLOOR_CELLS = 24, 160, 256  # along an edge of their grids
+_LAMP_CELLS, _SUN_CELLS, _FLOOR_CELLS = 20, 128, 160  # along an edge of their grids
 
 
 @dataclass(frozen=True)
