@@ -20,7 +20,7 @@ from spidereye.rig import SPIDER4_YAW, spider4
 from spidereye.scenes.scene import Scene
 from spidereye.stitching import stitch
 
-SCENE = 9  # a living room: seed of Scene.random
+SCENE = 10  # a living room: seed of Scene.random
 VIEW, HEIGHT, WIDTH = 128, 128, 256  # the documented sizes in pixels
 INK, QUIET = "#20242a", "#68717b"
 USE, TRAIN, JUDGE = "#2f6fd0", "#b3561a", "#2b8a57"  # paths: always, in training, in evaluation
