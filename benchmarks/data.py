@@ -124,6 +124,7 @@ def speed(folder: Path, cache: Path | None, rounds: int) -> dict[str, float]:
     if cache is not None:
         ways["cached"] = PanoramaDataset(source, TARGET, plan, PictureCache(cache))
     count = len(source)
+    paths = [folder / name for name in source.names]
     times: dict[str, list[float]] = {name: [] for name in ("baseline", SETTINGS, *ways)}
     stages: dict[str, list[float]] = {}
     here, there = multiprocessing.Pipe()
@@ -139,7 +140,7 @@ def speed(folder: Path, cache: Path | None, rounds: int) -> dict[str, float]:
             stages.setdefault(name, []).extend(values)
         start = time.process_time()
         for index in range(count):
-            usual_way(source.path(index), index, turn, {})
+            usual_way(paths[index], index, turn, {})
         times[SETTINGS].append((time.process_time() - start) / count)
         for name, dataset in ways.items():
             start = time.process_time()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spidereye.batches import PanoramaDataset, Renderer
 from spidereye.panorama import sample_panorama
-from spidereye.pictures import read_picture, to_float, to_uint8
+from spidereye.pictures import to_float, to_uint8
 from spidereye.render import QUALITIES, Quality, RenderPlan, render_each
 from spidereye.rig import Rig
 from spidereye.sources import SourceConfig, open_source
@@ -52,7 +52,7 @@ def quality(paths: Sequence[Path], rig: Rig, folder: Path) -> dict[str, list[flo
         (folder / "val" / path.name).symlink_to(path.resolve())
     source = open_source(SourceConfig(root=str(folder)), "val")
     for index in range(len(source)):
-        panorama = torch.from_numpy(read_picture(source.path(index))).permute(2, 0, 1)
+        panorama = torch.from_numpy(source.panorama(index)).permute(2, 0, 1)
         truth, mask = reference(panorama.double() / 127.5 - 1, rig, 16)
         for how in QUALITIES:
             plan = RenderPlan.for_cameras(rig.cameras, how)

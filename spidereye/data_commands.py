@@ -60,9 +60,14 @@ def split(
     link: Annotated[bool, typer.Option("--link/--copy", help="symbolic links, or copies")] = True,
 ) -> None:
     """Put panoramas into train/ and val/, all those of one place into the same."""
-    from spidereye.data_split import assign, write_split
+    from spidereye.data_split import assign, unusable, write_split
 
     assignments = assign(folder, val, seed, places)
+    if bad := unusable(assignments):
+        typer.echo(
+            f"WARNING: {bad} of them cannot be used; `spidereye data check {folder}` lists them",
+            err=True,
+        )
     new = write_split(assignments, output, link)
     for name in ("train", "val"):
         mine = [item for item in assignments if item.split == name]

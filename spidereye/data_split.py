@@ -13,6 +13,7 @@ from spidereye.places import place_of, split_of
 from spidereye.progress import progress
 from spidereye.sources import Split
 from spidereye.sources.files import VIDEO_SUFFIXES, find_files, listing, split_folder
+from spidereye.sources.folder import complaint
 
 PLACES = ("folder", "name", "file")
 
@@ -61,6 +62,13 @@ def assign(folder: Path, val: float, seed: int, places: str = "folder") -> list[
         Assignment(path, below, place, splits[place])
         for path, below, place in zip(files, belows, named, strict=True)
     ]
+
+
+def unusable(assignments: list[Assignment]) -> int:
+    """How many of the pictures could not be used as panoramas."""
+    paths = (item.path for item in assignments)
+    pictures = [path for path in paths if path.suffix.lower() in PICTURE_SUFFIXES]
+    return sum(complaint(path) is not None for path in pictures)
 
 
 def write_split(assignments: list[Assignment], out: Path, link: bool) -> Counter[str]:

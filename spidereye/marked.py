@@ -108,7 +108,8 @@ class Entry:
             return float("inf")
         value = float(text) if plain and _NUMBER.fullmatch(text) else float("nan")
         if not abs(value) < float("inf") or (above is not None and not value > above):
-            raise self.unexpected(expected)
+            quoted = isinstance(self.node, yaml.ScalarNode) and not plain
+            raise self.unexpected(f"{expected}, without quotes" if quoted else expected)
         return value
 
     def integer(self, expected: str, at_least: int = 0) -> int:

@@ -79,16 +79,17 @@ def _posed(
         if count > 1:
             notes.append(f"poses: as calibrated, {rig.names[0]} looks to the front")
         return rig, notes
-    if said or (renamed and all(name in DIRECTIONS for name in rig.names)):
-        poses = poses_of(count, rig.names, **({"yaw": [0.0]} | said if said else {}))
+    directions = all(name in DIRECTIONS for name in rig.names)
+    if said or (renamed and directions):
+        poses = poses_of(count, rig.names, **({} if directions else {"yaw": [0.0]}) | said)
         pairs = zip(rig.cameras, poses, strict=True)
         cameras = tuple(replace(camera, rotation=turned) for camera, (_, turned) in pairs)
         return replace(rig, cameras=cameras), ["poses: as given, not calibrated"]
     if count > 1:
         notes.append(
-            "WARNING: the files have no poses, so positions are 0 and directions nominal or all "
-            "front; give them with --yaw 0,90,180,-90 (--pitch, --roll), or --names "
-            "front,right,back,left"
+            f"WARNING: the files have no poses, so positions are 0 and directions "
+            f"{'those of the names' if directions else 'all front'}; give them with --yaw "
+            "0,90,180,-90 (--pitch, --roll), or --names front,right,back,left"
         )
     return rig, notes
 
@@ -110,7 +111,9 @@ def _with_circles(rig: Rig, options: ConvertOptions) -> Rig:
 
 
 def _about_circles(rig: Rig, options: ConvertOptions) -> str:
-    if options.fov is not None or options.circle != "none":
+    if options.fov is not None:
+        return f"image circles: {options.fov:g}° on average over their rims"
+    if options.circle != "none":
         return "image circles: as given"
     widest = max(field_of_view(camera) for camera in rig.cameras)
     text = "image circles: calibrations do not have them, whole pictures count as seen"

@@ -162,7 +162,8 @@ def _visible(entry: Entry, lens: Lens) -> Bool[Tensor, "h w"]:
         with Image.open(path) as image:
             size, grey = image.size, np.asarray(image.convert("L"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise entry.problem(f"the mask {path} cannot be read: {error}") from error
+        reason = "there is no such file" if not path.exists() else str(error)
+        raise entry.problem(f"the mask {path} cannot be read: {reason}") from error
     if size != (lens.width, lens.height):
         raise entry.problem(
             f"the mask {path} has {size[0]}x{size[1]} pixels, its lens {lens.width}x{lens.height}"

@@ -113,7 +113,7 @@ def datasets(
         "val": open_source(config.source(), "val"),
     }
     for split, source in sources.items():
-        say(accelerator, f"{split}: {len(source)} panoramas")
+        say(accelerator, f"{split}: {len(source)} panorama{'s' * (len(source) != 1)}")
     renderers = Renderers(
         Renderer(
             rig, fast, sources["train"].names, accelerator.device, config.jitter(), config.seed

@@ -46,6 +46,7 @@ def read_shot(images: Sequence[Picture], rig: Rig, side: int | None = None) -> S
             f"expected {count} pictures, {', '.join(names)} in this order, got {len(images)}"
         )
     arrays = [_array(image) for image in images]
+    _check_order(arrays, rig, files)
     pairs = [
         _view(arrays[file], camera, side, images[file])
         for camera, file in zip(rig.cameras, files, strict=True)
@@ -59,6 +60,24 @@ def files_of(rig: Rig) -> list[int]:
     given = [camera.crop.file for camera in rig.cameras if camera.crop is not None]
     free = iter(number for number in range(len(rig.cameras)) if number not in given)
     return [next(free) if c.crop is None else c.crop.file for c in rig.cameras]
+
+
+def _check_order(arrays: Sequence[UInt8[np.ndarray, "_ _ 3"]], rig: Rig, files: list[int]) -> None:
+    """SpiderEyeError where the pictures have the sizes of the calibrations, but in another order:
+    the others' lenses would take them without a complaint."""
+    calibrated = [(0, 0)] * len(arrays)
+    for camera, file in zip(rig.cameras, files, strict=True):
+        size = camera.lens.width, camera.lens.height
+        crop = camera.crop
+        calibrated[file] = size if crop is None else (crop.file_width, crop.file_height)
+    given = [(array.shape[1], array.shape[0]) for array in arrays]
+    if given != calibrated and sorted(given) == sorted(calibrated):
+        orders = (", ".join(f"{w}x{h}" for w, h in sizes) for sizes in (calibrated, given))
+        raise SpiderEyeError(
+            "the pictures are not in the rig's order: its {} are {}, got {}".format(
+                ", ".join(rig.names), *orders
+            )
+        )
 
 
 def _view(

@@ -71,7 +71,9 @@ class Stitcher:
         config = config_from_dict(read_config(found.path), [])
         model = SpiderEyeModel(config.model())
         origin = load_weights(model, found, weights)
-        return cls(config.rig(), config.panorama_size, model, config, origin, device)
+        # As its file describes it: pictures come at the calibration's size, crops in one file.
+        rig = config.rig_of_file() or config.rig()
+        return cls(rig, config.panorama_size, model, config, origin, device)
 
     @classmethod
     def geometric(cls, rig: Rig, size: tuple[int, int]) -> "Stitcher":
@@ -93,7 +95,7 @@ class Stitcher:
         configured.   seed: of its noise.
         Raises SpiderEyeError for a wrong number or shape of pictures.
         """
-        side = self.rig.cameras[0].lens.width if self.model is not None else None
+        side = self.config.dataset.im_size if self.model is not None else None
         shot = read_shot(images, rig or self.rig, side)
         views = [view.to(self.device) for view in shot.views]
         width, height = self.size

@@ -147,6 +147,20 @@ def test_views_of_a_rig_are_stitched_back(tiny_panoramas, tmp_path):
              "--rig goes with --method geometric")  # fmt: skip
 
 
+def test_a_model_trained_for_a_rig_takes_that_rigs_own_pictures(tiny_overrides, tmp_path):
+    """Two crops of one file, larger than the model's views: the checkpoint knows the rig."""
+    rig = Path(__file__).parents[1] / "examples" / "rigs" / "dual_fisheye.yaml"
+    result = spidereye("train", "-cn", "SpiderEye360", *tiny_overrides, f"dataset.rig={rig}",
+                       "ssdd.n_views=2", "training.max_steps=1", "run_name=dual")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    picture = tmp_path / "shot.png"
+    Image.fromarray(np.full((96, 192, 3), 128, np.uint8)).save(picture)
+    result = spidereye("stitch", picture, "-o", tmp_path / "pano.png", "--checkpoint",
+                       tmp_path / "runs" / "jobs" / "dual" / "last")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert Image.open(tmp_path / "pano.png").size == (32, 16)
+
+
 def test_stitch_errors(views, tmp_path):
     out = tmp_path / "pano.png"
     geometric = ("--method", "geometric")

@@ -113,6 +113,12 @@ def test_files_count_crops_once():
         read_shot([position_picture(64, 48)], Rig(views))
 
 
+def test_pictures_in_another_order_than_the_rig_are_refused():
+    rig = Rig((camera("front"), camera("right", 32, 32)))
+    with pytest.raises(SpiderEyeError, match="front, right are 64x48, 32x32, got 32x32, 64x48"):
+        read_shot([position_picture(32, 32), position_picture(64, 48)], rig)
+
+
 def test_wrong_shapes_are_explained():
     rig = Rig((camera("front"),))
     with pytest.raises(SpiderEyeError, match=r"front is 64x48.*cannot be 64x64.*aspect ratio"):

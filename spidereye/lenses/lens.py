@@ -184,7 +184,7 @@ def plane_of(
     if width < 1 or height < 1:
         raise SpiderEyeError(f"a picture has a positive size in pixels, got {width}x{height}")
     if not (bool((across > 0).all()) and bool((down > 0).all())):
-        given = " and ".join(str(focal.tolist()) for focal in (across, down))
+        given = f"fx {across.tolist()}" + ("" if down is across else f" and fy {down.tolist()}")
         raise SpiderEyeError(f"a lens needs f > 0 in pixels, got {given}")
     across, down = torch.broadcast_tensors(across, down)
     zero = torch.zeros_like(across)

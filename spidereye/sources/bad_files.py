@@ -13,6 +13,7 @@ WAYS_OUT = (
     "set dataset.root=<a folder with train/ and val/> or use the built-in scenes with "
     "dataset.type=scenes"
 )
+_SKIP = "dataset.on_bad_file=skip (`spidereye data shards`: --skip-bad)"
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,9 @@ def settle(bad: Sequence[Complaint], good: int, place: Path | str, on_bad_file: 
     if bad and on_bad_file == "stop":
         advice = "mend or remove"
         if len(lines) == 1:
-            raise SpiderEyeError(
-                f"{lines[0]}; {advice} the file, or leave it out with dataset.on_bad_file=skip"
-            )
-        head = f"{len(lines)} bad files; {advice} them, or leave them out with "
-        raise SpiderEyeError("\n  ".join([f"{head}dataset.on_bad_file=skip:", *lines]))
+            raise SpiderEyeError(f"{lines[0]}; {advice} the file, or leave it out with {_SKIP}")
+        head = f"{len(lines)} bad files; {advice} them, or leave them out with {_SKIP}:"
+        raise SpiderEyeError("\n  ".join([head, *lines]))
     if not good:
         head = f"none of {len(lines)} files below {place} can be used; {WAYS_OUT}:"
         raise SpiderEyeError("\n  ".join([head, *lines]))
