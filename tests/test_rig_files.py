@@ -116,7 +116,11 @@ MISTAKES = [
     ),
     ("fov: 150", "fov: 360", r"line 8: .*half angles up to"),
     ("fov: 150", "circle: 3\n  fov: 150", "line 8: give either fov or circle"),
-    ("mask: front", "mask: gone", "line 9: the mask .*gone.png cannot be read: there is no such file"),
+    (
+        "mask: front",
+        "mask: gone",
+        "line 9: the mask .*gone.png cannot be read: there is no such file",
+    ),
     ("left: 64", "left: 164", "line 10: the crop of 128x96 .* reaches over the edge"),
     (
         "width: 128",

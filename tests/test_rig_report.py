@@ -17,7 +17,7 @@ from spidereye.coverage import angular_resolution, blind_spot, coverage, seen_by
 from spidereye.errors import SpiderEyeError
 from spidereye.lenses.families import family
 from spidereye.panorama import panorama_rays
-from spidereye.rig import NAMED_RIGS, Rig
+from spidereye.rig import NAMED_RIGS, Rig, yaw_pitch_roll
 from spidereye.rig_files import load_rig, read_rig, write_rig
 from spidereye.rig_report import check_rig, coverage_picture
 from spidereye.rotation import from_degrees
@@ -175,6 +175,10 @@ def test_convert_warns_where_poses_and_circles_are_unknown(tmp_path):
     axes = [camera.axis.round(decimals=9).tolist() for camera in read_rig(rig_path).cameras]
     assert axes == [[0, 0, 1], [1, 0, 0], [0, 0, -1], [-1, 0, 0]]
     assert "WARNING" not in output and "poses: as given" in output
+    # What is said replaces only that angle of the names' directions: a car's cameras look down.
+    run("convert", *paths, "-o", rig_path, "--names", "front,right,back,left", "--pitch", "-20")
+    yaws = [yaw_pitch_roll(camera.rotation)[:2] for camera in read_rig(rig_path).cameras]
+    assert [round(x) % 360 for pair in yaws for x in pair] == [0, 340, 90, 340, 180, 340, 270, 340]
     output = run("convert", *paths, "-o", rig_path, "--circle", "inscribed", "--up", "0,0,-1")
     assert [camera.circle for camera in read_rig(rig_path).cameras] == [240.0] * 4
     assert read_rig(rig_path).cameras[0].axis.round(decimals=9).tolist() == [0, -1, 0]
