@@ -190,10 +190,10 @@ class Camera:
         return round(cx + 0.5) - half, round(cy + 0.5) - half, 2 * half, 2 * half
 
     def square(self) -> "Camera":
-        """The camera of its `square_window`."""
+        """The camera of its `square_window`, a picture of its own and no crop any more."""
         window = self.square_window()
         if window == (0, 0, self.lens.width, self.lens.height):
-            return self
+            return replace(self, crop=None)
         return self.window(*window)
 
     def in_file(self, width: int, height: int) -> tuple["Camera", tuple[int, int, int, int]]:

@@ -76,6 +76,15 @@ def test_two_views_of_one_file_are_cut_from_it_at_any_size():
             assert float((at - expected).abs().max()) < 1.01 / file_height
 
 
+def test_a_squared_rig_has_no_crops_left():
+    """Of a crop that is square already the place in the file stayed, at the size before."""
+    lens = UCM.create(20.0, 0.9, 64, 64)
+    crop = Crop(0, 64, 0, 64, 64, 128, 64)
+    rig = Rig((Camera("back", lens, EYE, ORIGIN, 32.0, crop=crop),))
+    squared = rig.squared(16).cameras[0]
+    assert squared.crop is None and squared.lens.width == 16
+
+
 def test_square_views_keep_every_ray_and_black_out_what_the_file_does_not_hold():
     whole = Rig((camera("a", circle=math.inf),))
     shot = read_shot([position_picture(64, 48)], whole, side=80)
