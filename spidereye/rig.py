@@ -1,8 +1,9 @@
 """Rigs: several cameras around one centre, and those that have a name."""
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Float
@@ -111,3 +112,18 @@ def circle_of_fov(lens: Lens, degrees: float) -> float:
     if not 0 < degrees <= 360:
         raise SpiderEyeError(f"a field of view is above 0 and up to 360 degrees, got {degrees:g}")
     return float(lens.f / with_half_angle(lens, math.radians(degrees / 2), 1.0).f)
+
+
+def fingerprint(rig: Rig) -> str:
+    """A digest of all that a rig is: two rigs whose files would differ have different ones."""
+    digest = hashlib.sha256(f"{rig.sphere_radius!r};".encode())
+    for camera in rig.cameras:
+        for part in (camera, camera.lens):
+            for field in fields(part):
+                value = getattr(part, field.name)
+                if isinstance(value, Tensor):
+                    digest.update(value.cpu().numpy().tobytes())
+                elif field.name != "lens":
+                    digest.update(f"{field.name}={value!r};".encode())
+        digest.update(camera.lens.model.encode())
+    return digest.hexdigest()

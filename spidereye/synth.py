@@ -15,7 +15,6 @@ A file appears whole or not at all, so what is there is done: the same command g
 stopped, and a larger n adds to it.
 """
 
-import hashlib
 import json
 import multiprocessing
 import pickle
@@ -25,7 +24,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -37,13 +35,13 @@ from spidereye.errors import SpiderEyeError
 from spidereye.interrupt import Interrupt, StopRequest, stop_after_step
 from spidereye.pictures import to_uint8, write_picture
 from spidereye.progress import progress
-from spidereye.rig import Rig
+from spidereye.rig import Rig, fingerprint
 from spidereye.rig_files import write_rig
 from spidereye.scenes.parts import CLEARANCE
 from spidereye.scenes.scene import LOOKS
 from spidereye.scenes.views import render_rig, view_depth
 from spidereye.sources.scenes import SceneSource
-from spidereye.whole_files import whole_file
+from spidereye.whole_files import whole_file, write_whole
 
 Split = Literal["train", "val"]
 _SPARE = 0.2  # metres that things are farther away from a camera than nothing
@@ -100,7 +98,7 @@ class Synthesis:
     def settings(self) -> dict[str, Any]:
         """What must be the same for files to belong together."""
         made_with = {"seed": self.seed, "width": self.width, "depth": self.depth, "looks": LOOKS}
-        return made_with | {"rig": "" if self.rig is None else _digest(self.rig)}
+        return made_with | {"rig": "" if self.rig is None else fingerprint(self.rig)}
 
 
 def with_baseline(rig: Rig, metres: float) -> Rig:
@@ -201,23 +199,11 @@ def _settle(wanted: Synthesis) -> None:
         if wanted.rig is not None:
             (wanted.folder / "views").mkdir(exist_ok=True)
             write_rig(wanted.rig, wanted.folder / "views" / "rig.yaml")
-        temporary = record.with_name(f".{record.name}.tmp")
-        temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(record)
+        write_whole(record, json.dumps(settings, indent=2) + "\n")
     except (OSError, ValueError, AttributeError) as error:
         raise SpiderEyeError(
             f"{record} cannot be read or written: {error}; choose another -o"
         ) from error
-
-
-def _digest(rig: Rig) -> str:
-    """Of the rig's file and its masks: all that its views depend on."""
-    with TemporaryDirectory() as folder:
-        write_rig(rig, Path(folder) / "rig.yaml")
-        digest = hashlib.sha256()
-        for file in sorted(Path(folder).iterdir()):
-            digest.update(file.name.encode() + file.read_bytes())
-    return digest.hexdigest()
 
 
 def _one_by_one(

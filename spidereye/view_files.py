@@ -6,10 +6,9 @@ these views, and `views.json` with what they were made with. A file newer than i
 `views.json` is done: the same command goes on where it was stopped, another one starts anew.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -26,9 +25,10 @@ from spidereye.pictures import PictureError, read_picture, resize_area, to_float
 from spidereye.pictures import write_picture as write
 from spidereye.progress import progress
 from spidereye.render import Quality, render_each
-from spidereye.rig import Rig
+from spidereye.rig import Rig, fingerprint
 from spidereye.rig_files import write_rig
 from spidereye.sources.folder import complaint
+from spidereye.whole_files import write_whole
 
 _FORMAT = 1  # of views.json; another one makes everything anew
 
@@ -190,7 +190,7 @@ def _settle(rig: Rig, files: Sequence[ViewFile], folder: Path, settings: dict[st
     """Write masks, rig.yaml and views.json where the folder's are not of these settings; the time
     in ns since when outputs in the folder are of them."""
     record = folder / "views.json"
-    text = json.dumps({"format": _FORMAT, **settings, "rig": _fingerprint(rig)}, indent=2) + "\n"
+    text = json.dumps({"format": _FORMAT, **settings, "rig": fingerprint(rig)}, indent=2) + "\n"
     masks = [folder / f"{file.name}_mask.png" for file in files]
     try:
         same = record.read_text(encoding="utf-8") == text
@@ -205,28 +205,8 @@ def _settle(rig: Rig, files: Sequence[ViewFile], folder: Path, settings: dict[st
     for path, file in zip(masks, files, strict=True):
         write(path, file.assembled(white))
     write_rig(rig, folder / "rig.yaml")
-    temporary = folder / ".views.json.tmp"
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(record)
-    except OSError as error:
-        raise SpiderEyeError(f"{record} cannot be written: {error.strerror or error}") from error
+    write_whole(record, text)
     return record.stat().st_mtime_ns
-
-
-def _fingerprint(rig: Rig) -> str:
-    """A digest of all that a rig's views depend on."""
-    digest = hashlib.sha256()
-    for camera in rig.cameras:
-        for part in (camera, camera.lens):
-            for field in fields(part):
-                value = getattr(part, field.name)
-                if isinstance(value, Tensor):
-                    digest.update(value.cpu().numpy().tobytes())
-                elif field.name != "lens":
-                    digest.update(f"{field.name}={value!r};".encode())
-        digest.update(camera.lens.model.encode())
-    return digest.hexdigest()
 
 
 def _is_done(panorama: Path, outputs: Sequence[Path], started: int) -> bool:

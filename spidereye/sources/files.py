@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 from spidereye.errors import SpiderEyeError
+from spidereye.pictures import PICTURE_SUFFIXES
 from spidereye.sources.bad_files import WAYS_OUT
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm")
 SHARD_SUFFIXES = (".tar",)
+SUFFIXES = {"folder": PICTURE_SUFFIXES, "video": VIDEO_SUFFIXES, "shards": SHARD_SUFFIXES}
 _FOLDERS = {"train": ("train",), "val": ("val", "eval")}
 
 
@@ -55,16 +57,20 @@ def walk(folder: Path) -> Iterator[Path]:
         yield from (Path(where, name) for name in files if not name.startswith("."))
 
 
-def nothing_found(folder: Path, wanted: Sequence[str], found: Sequence[tuple[str, int]]) -> str:
-    """The error text for a folder without files of the wanted kind.
+def files_of_type(folder: Path, kind: str) -> list[Path]:
+    """The files below a folder that dataset.type=`kind` reads, a key of SUFFIXES, sorted by path.
 
-    found: how many files there are of what other values of dataset.type read, by that value.
+    Raises SpiderEyeError where there are none, saying which types would read what is there.
     """
-    others = [f"{count} for dataset.type={name}" for name, count in found if count]
+    files = find_files(folder, SUFFIXES[kind])
+    if files:
+        return files
+    counts = {name: len(find_files(folder, suffixes)) for name, suffixes in SUFFIXES.items()}
+    others = [f"{count} for dataset.type={name}" for name, count in counts.items() if count]
     hint = f" (but {', '.join(others)})" if others else ""
-    return (
+    raise SpiderEyeError(
         f"no panoramas below {folder}: found {listing(folder)}, but no "
-        f"{', '.join(suffix[1:] for suffix in wanted)}{hint}; {WAYS_OUT}"
+        f"{', '.join(suffix[1:] for suffix in SUFFIXES[kind])}{hint}; {WAYS_OUT}"
     )
 
 

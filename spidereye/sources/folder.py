@@ -12,14 +12,10 @@ from typing import Literal, TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
-from spidereye.errors import SpiderEyeError
-from spidereye.pictures import PICTURE_SUFFIXES, PictureError, probe, read_picture
+from spidereye.pictures import PictureError, probe, read_picture
 from spidereye.sources.bad_files import Complaint, check_choice, settle
 from spidereye.sources.files import (
-    SHARD_SUFFIXES,
-    VIDEO_SUFFIXES,
-    find_files,
-    nothing_found,
+    files_of_type,
     split_folder,
 )
 from spidereye.sources.source import Origin, file_origin
@@ -48,11 +44,7 @@ class FolderSource:
     ) -> None:
         check_choice(on_bad_file)
         folder = split_folder(root, split)
-        files = find_panoramas(folder)
-        if not files:
-            others = {"video": VIDEO_SUFFIXES, "shards": SHARD_SUFFIXES}
-            found = [(name, len(find_files(folder, suffix))) for name, suffix in others.items()]
-            raise SpiderEyeError(nothing_found(folder, PICTURE_SUFFIXES, found))
+        files = files_of_type(folder, "folder")
         good, bad = first_good(
             files, lambda file: complaint(file, min_width), limit, on_bad_file == "stop"
         )
@@ -73,11 +65,6 @@ class FolderSource:
     def origin(self, index: int) -> Origin | None:
         """The file of panorama `index`."""
         return file_origin(self._files[index])
-
-
-def find_panoramas(folder: Path) -> list[Path]:
-    """The picture files below a folder, sorted by path; what starts with a dot is left out."""
-    return find_files(folder, PICTURE_SUFFIXES)
 
 
 def complaint(path: Path, min_width: int = 0) -> Complaint | None:

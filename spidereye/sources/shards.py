@@ -25,10 +25,7 @@ from spidereye.pictures import PICTURE_SUFFIXES, PictureError, probe, read_pictu
 from spidereye.progress import progress
 from spidereye.sources.bad_files import Complaint, check_choice, settle
 from spidereye.sources.files import (
-    SHARD_SUFFIXES,
-    VIDEO_SUFFIXES,
-    find_files,
-    nothing_found,
+    files_of_type,
     split_folder,
 )
 from spidereye.sources.folder import first_good, size_complaint
@@ -147,11 +144,7 @@ def find_shards(
                 f"with {setting}, for example {split or 'train'}/{{000000..000009}}.tar"
             )
         folder = split_folder(root, split)
-        found = find_files(folder, SHARD_SUFFIXES)
-        if not found:
-            others = {"folder": PICTURE_SUFFIXES, "video": VIDEO_SUFFIXES}
-            counts = [(name, len(find_files(folder, suffix))) for name, suffix in others.items()]
-            raise SpiderEyeError(nothing_found(folder, SHARD_SUFFIXES, counts))
+        found = files_of_type(folder, "shards")
         prefix = "" if split is None else f"{folder.name}/"
         return [str(path) for path in found], prefix
     if str(root) and not pattern.startswith((*_URL, "/")):

@@ -18,14 +18,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from spidereye.errors import SpiderEyeError
-from spidereye.pictures import PICTURE_SUFFIXES, PictureError
+from spidereye.pictures import PictureError
 from spidereye.progress import progress
 from spidereye.sources.bad_files import Complaint, check_choice, settle
 from spidereye.sources.files import (
-    SHARD_SUFFIXES,
-    VIDEO_SUFFIXES,
-    find_files,
-    nothing_found,
+    files_of_type,
     split_folder,
 )
 from spidereye.sources.folder import size_complaint
@@ -85,11 +82,7 @@ class VideoSource:
                 f"got {interval} and {most}"
             )
         folder = split_folder(root, split)
-        files = find_files(folder, VIDEO_SUFFIXES)
-        if not files:
-            others = {"folder": PICTURE_SUFFIXES, "shards": SHARD_SUFFIXES}
-            found = [(name, len(find_files(folder, suffix))) for name, suffix in others.items()]
-            raise SpiderEyeError(nothing_found(folder, VIDEO_SUFFIXES, found))
+        files = files_of_type(folder, "video")
         self._videos: list[VideoFrames] = []
         bad: list[Complaint] = []
         quiet = os.environ.get("LOCAL_RANK", "0") != "0" or len(files) < 10
