@@ -103,15 +103,16 @@ def test_models_of_real_fisheyes_fit_each_other(model):
     result = fit(source, model, 480.0)
     assert isinstance(result.lens, LENSES[model])
     assert 0 <= result.rms_pixels <= result.max_pixels < 1
-    # The figures are those of an independent measurement, on a grid of pixels.
+    # The figures are those of an independent measurement, on a grid of pixels;
+    # a millionth of a pixel is rounding, which differs between processors.
     grid = torch.cartesian_prod(*[torch.linspace(20, 979, 60, dtype=torch.float64)] * 2)
     grid = grid[(grid - source.centre).norm(dim=-1) < 480]
     rays, _ = source.unproject(grid)
     pixels, seen = result.lens.project(rays)
     off = (pixels - grid).norm(dim=-1)
     assert seen.all()
-    assert float(off.max()) <= 1.05 * result.max_pixels + 1e-9
-    assert float(off.square().mean().sqrt()) == pytest.approx(result.rms_pixels, rel=0.2, abs=1e-9)
+    assert float(off.max()) <= 1.05 * result.max_pixels + 1e-6
+    assert float(off.square().mean().sqrt()) == pytest.approx(result.rms_pixels, rel=0.2, abs=1e-6)
 
 
 def test_an_ocam_fit_is_in_the_toolboxs_form():
