@@ -40,3 +40,17 @@ def convert_opencv(rotation: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3 3"]
 
 def _matrix(*rows: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+
+
+def angle_between(one: Float[Tensor, "*b 3 3"], other: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b"]:
+    """Radians by which one rotation is turned from the other, in [0, π]; exact for small ones."""
+    # |A - B| (Frobenius) is 2√2·sin(angle/2); the trace's arc cosine would lose small angles.
+    chord = (one - other).square().sum((-2, -1)).sqrt() / (2 * 2**0.5)
+    return 2 * torch.asin(chord.clamp(max=1))
+
+
+def from_vector(vector: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
+    """The rotation by |vector| radians about a vector (Rodrigues), differentiable at 0."""
+    x, y, z = vector.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.linalg.matrix_exp(_matrix((zero, -z, y), (z, zero, -x), (-y, x, zero)))

@@ -15,7 +15,7 @@ from spidereye.lenses import UCM
 from spidereye.pictures import to_uint8
 from spidereye.rig import Rig
 from spidereye.shots import files_of, read_shot
-from spidereye.stitching import reproject
+from spidereye.view_sampling import reproject
 
 EYE = torch.eye(3, dtype=torch.float64)
 ORIGIN = torch.zeros(3, dtype=torch.float64)

@@ -21,7 +21,7 @@ from spidereye.camera import Camera
 from spidereye.lenses import UCM
 from spidereye.pictures import to_uint8
 from spidereye.shots import read_shot
-from spidereye.stitching import reproject
+from spidereye.view_sampling import reproject
 
 NAMES = ("front", "right", "back", "left")
 FOCAL, WIDTH, HEIGHT = 300.0, 900, 600  # 112.6 degrees across

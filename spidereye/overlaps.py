@@ -1,0 +1,190 @@
+"""Comparing views where they overlap: all of them read along the same rays, at one sharpness.
+
+A comparison has an angle: views are shrunk and blurred to it, whatever their sizes and lenses, so
+that what is compared is the same detail. Where clipped pixels (at either end of the 8-bit range,
+which say only "at least" or "at most") take part in the blur, a comparison counts less or not.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from spidereye.camera import Camera
+from spidereye.panorama import latitude_weights, panorama_rays
+from spidereye import view_weights
+from spidereye.view_weights import clearance
+
+_SIGMA = 1.5  # pixels of the shrunken view to a comparison's angle
+_CLIPPED = 1.5 / 127.5  # from either end of [-1, 1]: the two outermost levels
+_MOST_CLIPPED = 0.25  # of what is blurred together; with more it counts for nothing
+_RIM = 0.02  # of the way to the middle: closer to the rim nothing is compared
+_MOST_POINTS = 24_000
+_LEAST_OVERLAP = 0.01  # of the sphere, which a view has to share with others
+_TEXTURE = 0.02  # in [0, 1]: what varies less is flat
+_LEAST_CORRELATION = 0.3
+
+
+@dataclass(frozen=True)
+class BlurredView:
+    """A view at a comparison's angle, with the camera that fits it.
+
+    image: values in [0, 1] by channel, their derivatives along u and along v per pixel, and how
+    much of what went into them was good, in [0, 1]: 12 channels.
+    resolution: pixels per radian, in the median.
+    """
+
+    image: Float[Tensor, "1 12 h w"]
+    camera: Camera
+    resolution: float
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What N views say along P rays. weight is 0 where a view does not see.
+
+    colour: in [0, 1].   slope: its derivatives by the pixel's u and v.   resolution: pixels per
+    radian of each view, in the median.
+    """
+
+    colour: Float[Tensor, "N 3 P"]
+    slope: Float[Tensor, "N 2 3 P"]
+    weight: Float[Tensor, "N 3 P"]
+    resolution: Float[Tensor, " N"]
+
+
+def sphere_points(angle: float) -> Float[Tensor, "P 3"]:
+    """Unit rays, spread evenly (Fibonacci lattice), about `angle` radians apart."""
+    count = min(_MOST_POINTS, max(64, round(4 * math.pi / angle**2)))
+    index = torch.arange(count, dtype=torch.float64)
+    y = 1 - (2 * index + 1) / count
+    turn = index * (math.pi * (3 - math.sqrt(5)))
+    radius = (1 - y * y).sqrt()
+    return torch.stack((radius * turn.sin(), y, radius * turn.cos()), dim=-1)
+
+
+def blurred(view: Float[Tensor, "1 3 h w"], camera: Camera, angle: float) -> BlurredView:
+    """A view of values in [-1, 1] at a comparison's angle in radians."""
+    mask = camera.mask().to(view)[None, None]
+    clipped = (view.abs() >= 1 - _CLIPPED).to(view)
+    parts = torch.cat(((view + 1) / 2, clipped, torch.ones_like(clipped[:, :1])), dim=1) * mask
+    resolution = _usual_resolution(camera)
+    scale = min(1.0, _SIGMA / (angle * resolution))
+    width, height = (max(8, round(side * scale)) for side in (camera.lens.width, camera.lens.height))
+    sigma = max(0.5, angle * resolution * width / camera.lens.width)
+    if width < camera.lens.width:
+        parts = F.interpolate(parts, (height, width), mode="area")
+        resolution = resolution * width / camera.lens.width
+        camera = camera.resized(width, height)
+    parts = _gaussian(parts, sigma)
+    colour, clipped = (parts[:, :6] / parts[:, 6:].clamp_min(1e-4)).split(3, dim=1)
+    good = (1 - clipped / _MOST_CLIPPED).clamp(0, 1)
+    padded = F.pad(colour, (1, 1, 1, 1), mode="replicate")
+    across = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
+    down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
+    image = torch.cat((colour, across, down, good), dim=1)
+    return BlurredView(image, camera, resolution)
+
+
+def read_overlaps(
+    views: Sequence[BlurredView],
+    cameras: Sequence[Camera],
+    rays: Float[Tensor, "P 3"],
+    sphere_radius: float,
+) -> Readings:
+    """What the views say along rays. cameras: those of the views, as they are believed now."""
+    rows = []
+    for view, camera in zip(views, cameras, strict=True):
+        pixels, seen = camera.project(rays, sphere_radius)
+        inside = seen & (clearance(camera, pixels) > _RIM)
+        size = pixels.new_tensor([camera.lens.width, camera.lens.height])
+        grid = (2 * (pixels + 0.5) / size - 1).to(view.image.dtype)[None, None]
+        read = F.grid_sample(view.image, grid, padding_mode="border", align_corners=False)[0, :, 0]
+        rows.append((read, inside))
+    image = torch.stack([read for read, _ in rows]).double()  # [N, 12, P]
+    inside = torch.stack([where for _, where in rows])[:, None]
+    slope = image[:, 3:9].unflatten(1, (2, 3))
+    weight = image[:, 9:].clamp(0, 1).square() * inside
+    resolution = torch.tensor([view.resolution for view in views], dtype=torch.float64)
+    return Readings(image[:, :3], slope, weight, resolution)
+
+
+def strangers(
+    readings: Readings, gain: Float64[Tensor, "N 3"], offset: Float64[Tensor, "N 3"]
+) -> dict[int, str]:
+    """Views that no correction makes agree with the others, and why, in words.
+
+    gain, offset: what makes the views agree as well as they do.
+    """
+    reasons = {}
+    weight = readings.weight.amin(dim=1)  # a ray counts where all channels are good
+    made = (gain[..., None] * readings.colour + offset[..., None]).mean(dim=1)
+    for view in range(len(made)):
+        others = torch.cat((weight[:view], weight[view + 1 :]))
+        theirs = (torch.cat((made[:view], made[view + 1 :])) * others).sum(0)
+        both = weight[view] * others.amax(dim=0)
+        if float((both > 0.25).double().mean()) < _LEAST_OVERLAP:
+            reasons[view] = "too little of it overlaps, or it is black or saturated there"
+            continue
+        theirs = theirs / others.sum(0).clamp_min(1e-9)
+        # Before compensation: a gain near 0 would make any view look flat.
+        own = readings.colour[view].mean(dim=0)
+        spread, own_spread, correlation = _correlated(theirs, own, both)
+        if spread > _TEXTURE and (own_spread < _TEXTURE / 4 or correlation < _LEAST_CORRELATION):
+            reasons[view] = f"it does not look like its neighbours (correlation {correlation:.2f})"
+    return reasons
+
+
+def misalignment(readings: Readings, angle: float) -> float:
+    """Radians by which views are off each other: the root mean square of their differences, as a
+    multiple of how much their colours change per radian; 0 up to the comparison's angle, which
+    views of different sharpness reach. Colours have to be compensated."""
+    differences = slopes = 0.0
+    # The square per radian, half of it along either direction.
+    change = (readings.slope * readings.resolution[:, None, None, None]).square().sum(1) / 2
+    for i in range(len(readings.colour)):
+        for j in range(i):
+            both = readings.weight[i] * readings.weight[j]
+            differences += float((both * (readings.colour[i] - readings.colour[j]).square()).sum())
+            slopes += float((both * (change[i] + change[j]) / 2).sum())
+    return math.sqrt(max(0.0, differences / slopes - angle**2)) if slopes > 0 else 0.0
+
+
+def _correlated(
+    one: Float64[Tensor, " P"], other: Float64[Tensor, " P"], weight: Float64[Tensor, " P"]
+) -> tuple[float, float, float]:
+    """Standard deviations of both and their correlation, weighted."""
+    weight = weight / weight.sum().clamp_min(1e-9)
+    one, other = one - (one * weight).sum(), other - (other * weight).sum()
+    spread, other_spread = ((x.square() * weight).sum().sqrt() for x in (one, other))
+    product = (one * other * weight).sum()
+    return float(spread), float(other_spread), float(product / (spread * other_spread + 1e-12))
+
+
+def _usual_resolution(camera: Camera) -> float:
+    """Pixels per radian in the median over what the camera sees."""
+    camera = camera.to(torch.device("cpu"), torch.float64)
+    height = 32
+    rays = panorama_rays(height, 2 * height).flatten(0, 1)
+    pixels, seen = camera.project(rays)
+    area = latitude_weights(height)[:, None].expand(height, 2 * height).flatten()
+    values, order = view_weights.resolution(camera, rays, pixels)[seen].sort()
+    if not len(values):
+        return 1.0
+    share = area[seen][order].cumsum(0)
+    return float(values[int((share < share[-1] / 2).sum())])
+
+
+def _gaussian(picture: Float[Tensor, "1 C h w"], sigma: float) -> Float[Tensor, "1 C h w"]:
+    """Gaussian means; outside the picture there is nothing (0)."""
+    reach = max(1, math.ceil(3 * sigma))
+    offset = torch.arange(-reach, reach + 1, device=picture.device, dtype=picture.dtype)
+    bell = (-0.5 * (offset / sigma).square()).exp()
+    bell = bell / bell.sum()
+    flat = picture.transpose(0, 1)
+    flat = F.conv2d(flat, bell.view(1, 1, 1, -1), padding=(0, reach))
+    return F.conv2d(flat, bell.view(1, 1, -1, 1), padding=(reach, 0)).transpose(0, 1)

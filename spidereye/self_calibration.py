@@ -1,0 +1,183 @@
+"""What the overlaps of one shot tell about its views' colours and poses, and when to believe them.
+
+Rotations first, then colours at the poses found. What the overlaps do not support stays as it is,
+and a note says so: a correction that cannot be told from none is left out.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from spidereye.camera import Camera
+from spidereye.colour_compensation import compensate
+from spidereye.errors import SpiderEyeError
+from spidereye.overlaps import (
+    Readings,
+    blurred,
+    misalignment,
+    read_overlaps,
+    sphere_points,
+    strangers,
+)
+from spidereye.pose_refinement import refine_poses
+from spidereye.rotation import angle_between
+
+Refinement = Literal["gain", "rotation"]
+REFINEMENTS: tuple[Refinement, ...] = ("gain", "rotation")
+
+_COARSE = math.radians(4.0)  # of the comparison that finds views which match no other
+_FINE = math.radians(1.0)  # of that for colours
+_IMPROVEMENT = 1.02  # of the mean squared difference, which rotations have to bring
+_MOST_TURN = math.radians(12.0)  # more is a mistake: refinement starts from poses that are close
+_UNCERTAIN = math.radians(0.5)
+_GAINS, _MOST_OFFSET = (0.3, 3.0), 0.5  # more is a mistake
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """Views and cameras after self-calibration.
+
+    views: [1, 3, h, w] in [-1, 1], colours compensated, black outside their masks.   cameras: with
+    refined rotations.   gain, offset: colours were made gain·v + offset, of values v in [0, 1].
+    misalignment: radians by which the views still are off each other, for StitchPlan.
+    notes: what was left as it is and why, a line each.
+    """
+
+    views: list[Float[Tensor, "1 3 _ _"]]
+    cameras: tuple[Camera, ...]
+    gain: Float64[Tensor, "N 3"]
+    offset: Float64[Tensor, "N 3"]
+    misalignment: float
+    notes: list[str]
+
+
+@torch.no_grad()
+def self_calibrate(
+    views: Sequence[Float[Tensor, "1 3 _ _"]],
+    cameras: Sequence[Camera],
+    refine: Sequence[str] = REFINEMENTS,
+    reference: int | None = None,
+    sphere_radius: float = math.inf,
+) -> Calibrated:
+    """The views of one shot with colours and poses that agree best.
+
+    views: in [-1, 1], in the order of the cameras, which have batch shape [].   refine: which of
+    gain (and offset, per channel) and rotation.   reference: the view whose exposure and pose stay
+    as they are; None: the mean of all stays.
+    """
+    for name in refine:
+        if name not in REFINEMENTS:
+            raise SpiderEyeError(f"refine takes {' and '.join(REFINEMENTS)}, got {name!r}")
+    count, notes = len(views), []
+    gain = torch.ones(count, 3, dtype=torch.float64)
+    offset = torch.zeros_like(gain)
+    cameras = tuple(camera.to(torch.device("cpu"), torch.float64) for camera in cameras)
+    shot = [view.to("cpu", torch.float32) for view in views]
+    kept = _partners(shot, cameras, sphere_radius, notes)
+    if len(kept) < 2 or not refine:
+        return Calibrated(list(views), cameras, gain, offset, 0.0, notes)
+    anchor = kept.index(reference) if reference in kept else None
+    if reference is not None and anchor is None:
+        notes.append(
+            f"{cameras[reference].name} is the reference but matches no other view: colours and "
+            "poses are those of all views together"
+        )
+    if "rotation" in refine:
+        cameras = _turned(shot, cameras, kept, anchor, sphere_radius, notes)
+    readings = _read([shot[i] for i in kept], [cameras[i] for i in kept], _FINE, sphere_radius)
+    own_gain, own_offset = compensate(readings.colour, readings.weight, anchor)
+    compensated = replace(
+        readings, colour=own_gain[..., None] * readings.colour + own_offset[..., None]
+    )
+    made = list(views)
+    if "gain" in refine:
+        if _plausible(own_gain, own_offset):
+            gain[kept], offset[kept] = own_gain, own_offset
+            made = [
+                _coloured(view, camera, gain[i], offset[i])
+                for i, (view, camera) in enumerate(zip(views, cameras, strict=True))
+            ]
+        else:
+            notes.append(
+                f"gains of {float(own_gain.min()):.2f} to {float(own_gain.max()):.2f} and offsets "
+                f"up to {float(own_offset.abs().max()):.2f} are no exposure; colours left as they "
+                "are"
+            )
+    return Calibrated(made, cameras, gain, offset, misalignment(compensated, _FINE), notes)
+
+
+def _read(
+    views: Sequence[Tensor], cameras: Sequence[Camera], angle: float, sphere_radius: float
+) -> Readings:
+    prepared = [blurred(view, camera, angle) for view, camera in zip(views, cameras, strict=True)]
+    return read_overlaps(
+        prepared, [view.camera for view in prepared], sphere_points(angle), sphere_radius
+    )
+
+
+def _partners(
+    views: Sequence[Tensor], cameras: Sequence[Camera], sphere_radius: float, notes: list[str]
+) -> list[int]:
+    """The views that say something where they overlap, and the same as the others."""
+    readings = _read(views, cameras, _COARSE, sphere_radius)
+    reasons = strangers(readings, *compensate(readings.colour, readings.weight))
+    notes += [f"{cameras[view].name}: {why}; left as it is" for view, why in reasons.items()]
+    return [view for view in range(len(views)) if view not in reasons]
+
+
+def _turned(
+    views: Sequence[Tensor],
+    cameras: tuple[Camera, ...],
+    kept: list[int],
+    anchor: int | None,
+    sphere_radius: float,
+    notes: list[str],
+) -> tuple[Camera, ...]:
+    """The cameras with refined rotations, or as they are and a note."""
+    old = [cameras[i] for i in kept]
+    refined = refine_poses([[views[i] for i in kept]], old, ("rotation",), anchor, sphere_radius)
+    turns = [
+        float(angle_between(one.rotation, two.rotation))
+        for one, two in zip(old, refined.cameras, strict=True)
+    ]
+    if max(turns) > _MOST_TURN:
+        notes.append(
+            f"rotations of up to {math.degrees(max(turns)):.0f}° are no drift; poses left as they "
+            "are"
+        )
+        return cameras
+    if refined.improvement < _IMPROVEMENT:
+        notes.append("rotations would not make the overlaps agree better; poses left as they are")
+        return cameras
+    for i, one, uncertain in zip(kept, old, refined.uncertainty.tolist(), strict=True):
+        if uncertain > _UNCERTAIN:
+            notes.append(
+                f"{one.name}: overlaps too small or too flat to tell its rotation; kept close to "
+                f"what view {i + 1} was given"
+            )
+    changed = dict(zip(kept, refined.cameras, strict=True))
+    return tuple(changed.get(i, camera) for i, camera in enumerate(cameras))
+
+
+def _plausible(gain: Float64[Tensor, "N 3"], offset: Float64[Tensor, "N 3"]) -> bool:
+    inside = (gain >= _GAINS[0]) & (gain <= _GAINS[1]) & (offset.abs() <= _MOST_OFFSET)
+    return bool(inside.all())
+
+
+def _coloured(
+    view: Float[Tensor, "1 3 h w"],
+    camera: Camera,
+    gain: Float64[Tensor, "3"],
+    offset: Float64[Tensor, "3"],
+) -> Float[Tensor, "1 3 h w"]:
+    """gain·v + offset on values v in [0, 1], not clipped: blending may bring it back."""
+    # On [-1, 1], v = (x + 1)/2: gain·x + (gain + 2·offset - 1).
+    like = {"device": view.device, "dtype": view.dtype}
+    shift = (gain + 2 * offset - 1).to(**like)[:, None, None]
+    made = view * gain.to(**like)[:, None, None] + shift
+    return torch.where(camera.mask().to(view.device), made, -1.0)
