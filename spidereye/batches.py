@@ -7,6 +7,7 @@ takes its slice of every global batch.
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -133,10 +134,8 @@ class EverySampleOnce(Sampler[list[int]]):
             yield self.indices[first : first + self.batch_size]
 
 
-def loader(
-    dataset: PanoramaDataset, batches: Sampler[list[int]], workers: int
-) -> Iterable[list[RawSample]]:
-    """A loader of lists of RawSample; the workers live as long as the loader."""
+def loader(dataset: Dataset[Any], batches: Sampler[list[int]], workers: int) -> Iterable[list[Any]]:
+    """A loader of lists of the data set's samples; the workers live as long as the loader."""
     return DataLoader(
         dataset,
         batch_sampler=batches,
@@ -152,6 +151,7 @@ class Renderer:
     """Makes batches of raw samples: all views of a batch in one resampling on `device`.
 
     jitter None: the rig's own cameras and colours.   seed: of the jitter.
+    reference: index of a view whose pose and colours get no jitter; None: all views get theirs.
     """
 
     rig: Rig
@@ -160,6 +160,7 @@ class Renderer:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     jitter: JitterConfig | None = None
     seed: int = 0
+    reference: int | None = None
 
     def __call__(self, samples: Sequence[RawSample], epoch: int = 0) -> Batch:
         """The batch of these samples; `epoch` tells apart the jitter of their repetitions."""
@@ -174,6 +175,8 @@ class Renderer:
             return Batch(views, target, cameras, cameras, mask, indices, names)
         count = len(self.rig.cameras)
         draws = [draw(self.jitter, count, self.seed, epoch, index) for index in indices]
+        if self.reference is not None:
+            draws = [_without(jitter, self.reference) for jitter in draws]
         believed, true = jittered_cameras(self.rig.cameras, draws)
         turns = [round(jitter.yaw * target.shape[-1]) for jitter in draws]
         levels, mask = self._rendered(samples, _turned(true, turns, target.shape[-1]))
@@ -218,6 +221,15 @@ def _coloured(
         colours = jitter_colour(to_float(levels[part].contiguous()), draws[part])
         made[part] = to_float(to_uint8(colours).mul_(mask[part, :, None].to(torch.uint8)))
     return made
+
+
+def _without(jitter: Jitter, view: int) -> Jitter:
+    """The same draws, but of one view neither its pose nor its colours; the lens is all views'."""
+    values = {"angles": 0.0, "contrast": 1.0, "brightness": 0.0, "color": 1.0}
+    changed = {name: getattr(jitter, name).clone() for name in values}
+    for name, value in values.items():
+        changed[name][view] = value
+    return replace(jitter, **changed)
 
 
 def _turned(cameras: Sequence[Camera], turns: Sequence[int], width: int) -> tuple[Camera, ...]:

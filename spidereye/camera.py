@@ -7,11 +7,13 @@ batch); N views are a tuple of N cameras, so that their lenses and sizes may dif
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from spidereye.errors import SpiderEyeError
@@ -62,6 +64,15 @@ class Camera:
                 f"the mask of view {self.name} is {self.visible.shape[1]}x{self.visible.shape[0]} "
                 f"pixels, its lens {self.lens.width}x{self.lens.height}"
             )
+
+    @cached_property
+    def hidden_distance(self) -> Float[Tensor, "h w"] | None:
+        """Pixels from every pixel to the nearest that is not `visible`; None without a mask."""
+        if self.visible is None:
+            return None
+        distance = distance_transform_edt(self.visible.cpu().numpy())
+        assert distance is not None  # None is for distances written into an array of the caller's
+        return torch.from_numpy(distance).to(self.rotation)
 
     @property
     def axis(self) -> Float[Tensor, "*b 3"]:
@@ -212,7 +223,10 @@ class Camera:
         right = round((crop.left + crop.width) * across)
         bottom = round((crop.top + crop.height) * down)
         part = (left, top, right - left, bottom - top)
-        return whole.window(*part), part
+        camera = whole.window(*part)
+        if camera.visible is not None and bool(camera.visible.all()):
+            camera = replace(camera, visible=None)
+        return camera, part
 
     def is_picture(self, pixels: Float[Tensor, "*s 2"]) -> Bool[Tensor, "*s"]:
         """Which pixels lie inside the picture and its image circle and are not hidden. Whether the

@@ -3,16 +3,16 @@
 Brown & Lowe (2007, §6) compensate one gain per picture; cameras also differ in tint and black
 level, so here value' = gain·value + offset per channel, jointly least squares over all overlaps, in
 closed form, reweighted a few times so that parallax and moving things count little. Values are the
-encoded ones: what exposure does to them is closer to linear there than one would think, and errors
-count as they are seen.
+encoded ones, in which errors count as they are seen: under the jitter protocol on panoramas/val, at
+refined poses, that gives 23.3 dB, and linear light (exponent 2.2) 23.0.
 
 The overlaps alone leave two numbers per channel open, a gain and an offset of all views. They are
 chosen so that all views change least, and no further than values stay in [0, 1]; or so that a
 reference view stays as it is.
 """
 
-from jaxtyping import Float64
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 _RIDGE = 1e-3  # towards identity, beside a mean square of values in the overlaps of about 0.1

@@ -129,10 +129,13 @@ class TrainingConfig:
 
 @dataclass
 class EvaluationConfig:
-    """protocols: of `task=eval`; training evaluates under clean.   batch_size: per process."""
+    """Of `task=eval`; training evaluates under clean, beside the plain stitch."""
 
-    protocols: list[str] = field(default_factory=lambda: ["clean", "jitter"])
-    batch_size: int = 4
+    protocols: list[str] = field(default_factory=lambda: ["clean", "jitter"])  # see protocols.py
+    batch_size: int = 4  # per process
+    refine: list[str] = field(default_factory=lambda: ["gain", "rotation"])  # stitch, + each of it
+    reference_view: str = "front"  # protocol jitter_reference: the view that gets no jitter
+    parallax_scenes: int = 12  # protocol parallax: how many
 
 
 @dataclass

@@ -1,5 +1,7 @@
 """Values that cannot work are refused before any work starts, by an error that names the key."""
 
+from typing import get_args
+
 from spidereye.camera import circle_of
 from spidereye.config import Config
 from spidereye.encoder import EncoderConfig
@@ -7,6 +9,8 @@ from spidereye.errors import SpiderEyeError
 from spidereye.fusion import build_fusion
 from spidereye.metrics import METRICS
 from spidereye.optimizer import OPTIMIZERS
+from spidereye.protocols import PROTOCOLS, index_of_view
+from spidereye.self_calibration import Refinement
 
 
 def check(config: Config) -> None:
@@ -29,8 +33,12 @@ def _check_choices(config: Config) -> None:
         "training.save_on_best": (training.save_on_best, tuple(METRICS)),
     }
     choices |= {
-        f"evaluation.protocols[{i}]": (name, ("clean", "jitter"))
+        f"evaluation.protocols[{i}]": (name, tuple(PROTOCOLS))
         for i, name in enumerate(config.evaluation.protocols)
+    }
+    choices |= {
+        f"evaluation.refine[{i}]": (name, get_args(Refinement))
+        for i, name in enumerate(config.evaluation.refine)
     }
     choices |= {
         f"training.trackers[{i}]": (name, ("tensorboard", "wandb", "trackio"))
@@ -48,6 +56,11 @@ def _check_choices(config: Config) -> None:
             "dataset.return_all_views=false is not supported: the panorama is made from all views "
             "of the rig; leave it true"
         )
+    if any(PROTOCOLS[name].has_reference for name in config.evaluation.protocols):
+        index_of_view(config.rig(), config.evaluation.reference_view)
+    refine = config.evaluation.refine
+    if len(set(refine)) < len(refine):
+        raise SpiderEyeError(f"evaluation.refine names one refinement twice: {', '.join(refine)}")
     if config.distill_teacher:
         raise SpiderEyeError("distill_teacher=true is not available yet; leave it false")
 
@@ -72,6 +85,7 @@ def _check_numbers(config: Config) -> None:
         "training.save_freq": training.save_freq,
         "training.log_freq": training.log_freq,
         "evaluation.batch_size": config.evaluation.batch_size,
+        "evaluation.parallax_scenes": config.evaluation.parallax_scenes,
         "ssdd.fusion_hidden_dim": config.ssdd.fusion_hidden_dim,
         "dataset.frame_interval": data.frame_interval,
         "dataset.max_frames_per_video": data.max_frames_per_video,
@@ -110,7 +124,7 @@ def _check_numbers(config: Config) -> None:
         if not 0 <= value < 1:
             raise SpiderEyeError(f"{key} must lie in [0, 1), got {value}")
     if not config.evaluation.protocols:
-        raise SpiderEyeError("evaluation.protocols is empty; choose of clean, jitter")
+        raise SpiderEyeError(f"evaluation.protocols is empty; choose of {', '.join(PROTOCOLS)}")
 
 
 def _check_sizes(config: Config) -> None:

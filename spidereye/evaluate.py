@@ -1,12 +1,14 @@
-"""Evaluation: the model and the geometric stitch of the same views, side by side.
+"""Evaluation: the model and the geometric stitches of the same views, side by side.
 
-Noise comes from (seed, sample index), every sample counts exactly once, and pictures are rounded
-to 8 bits before any metric; so the numbers do not depend on batch size or process count.
+Noise comes from (seed, sample index), every sample counts exactly once, each is self-calibrated by
+itself, and pictures are rounded to 8 bits before any metric; so the numbers do not depend on batch
+size or process count.
 """
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -16,20 +18,20 @@ from torch import Tensor
 
 from spidereye.batches import Batch, EverySampleOnce, PanoramaDataset, Renderer, loader
 from spidereye.config import Config
-from spidereye.jitter import JitterConfig
-from spidereye.metrics import METRICS, build_fid, build_lpips, mean_rows, picture_metrics
+from spidereye.judges import FIDs, Judges
+from spidereye.metrics import METRICS, mean_rows, picture_metrics
 from spidereye.model import SpiderEyeModel
 from spidereye.perceptual import LPIPS
 from spidereye.pictures import to_uint8
 from spidereye.progress import progress
+from spidereye.protocols import PROTOCOLS, Shots, shots_of
 from spidereye.randomness import normal
+from spidereye.render import select
+from spidereye.self_calibration import Refinement, self_calibrate
 from spidereye.stitching import stitch
 
-Protocol = Literal["clean", "jitter"]
 STITCH, TRUTH = "stitch", "ground truth"
-
-# The documented training jitter with ξ and f left alone, drawn at seed 0 (design §3).
-JITTER_PROTOCOL = JitterConfig(xi=0.0, f=0.0)
+_MOST_REASONS = 3  # in a note
 
 
 @dataclass(frozen=True)
@@ -55,70 +57,98 @@ class Evaluation:
     shown: list[Shown] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Scored:
+    """One sample: {method: {metric: value}}, and what self-calibration skipped, by method."""
+
+    index: int
+    name: str
+    scores: dict[str, dict[str, float]]
+    skipped: dict[str, list[str]]
+
+
 def evaluate(
     config: Config,
-    model: SpiderEyeModel,
+    model: SpiderEyeModel | None,
     label: str,
-    dataset: PanoramaDataset,
+    dataset: PanoramaDataset | None,
     renderer: Renderer,
     accelerator: Accelerator,
-    protocol: Protocol = "clean",
+    protocol: str = "clean",
+    refine: Sequence[Refinement] = (),
+    judges: Judges | None = None,
 ) -> Evaluation:
     """Score `model` (in eval mode, on the accelerator's device) and the stitch on every sample.
 
+    model: None: the geometric methods only.
     label: what the model's row is called; it names the weights.
+    dataset: None where the protocol needs no panoramas.
     renderer: its jitter is replaced by the protocol's.
+    protocol: a name in PROTOCOLS.
+    refine: each adds a row to the plain stitch's, self-calibrated by it and those before it.
+    judges: None: loaded for this evaluation.
     """
-    jitter = JITTER_PROTOCOL if protocol == "jitter" else None
-    renderer = Renderer(
-        renderer.rig, renderer.plan, renderer.names, renderer.device, jitter, seed=0
+    shots = shots_of(
+        PROTOCOLS[protocol],
+        renderer,
+        dataset,
+        config.panorama_size,
+        config.evaluation.reference_view,
+        config.evaluation.parallax_scenes,
     )
-    fids, note = {}, ""
-    for method in (label, STITCH):
-        fids[method], note = build_fid()
-    lpips, lpips_note = build_lpips()
-    notes = [note, lpips_note]
-    if lpips is not None:
-        lpips.to(accelerator.device)
+    judges = judges or Judges.load(accelerator.device)
+    stitches = refinements(refine)
+    methods = [*([label] if model is not None else []), *stitches]
+    fids = FIDs(judges.extractor, methods) if judges.extractor is not None else None
     batches = EverySampleOnce(
-        len(dataset),
+        len(shots),
         config.evaluation.batch_size,
         accelerator.process_index,
         accelerator.num_processes,
     )
-    results: list[tuple[int, str, dict[str, dict[str, float]]]] = []
+    results: list[_Scored] = []
     shown: list[tuple[int, Shown]] = []
     quiet = not accelerator.is_main_process
-    samples = loader(dataset, batches, 0 if len(dataset) < 8 else worker_count(config)[0])
+    workers = worker_count(config)[0] if len(shots) > shots.few else 0
+    samples = loader(shots.dataset, batches, workers)
     with progress(f"evaluating ({protocol})", len(batches.indices), quiet=quiet) as meter:
         for raw in samples:
-            batch = renderer(raw)
-            height, width = batch.panorama.shape[-2:]
-            geometric = stitch(
-                batch.views.unbind(1), batch.cameras, height, width, renderer.rig.sphere_radius
-            )
-            made = {label: _decode(config, model, batch, accelerator), STITCH: geometric.panorama}
-            scores = _scores(batch, made, geometric.count > 0, lpips)
-            results += zip(batch.indices, batch.names, scores, strict=True)
+            batch = shots.render(raw)
+            geometric, seen, skipped = _stitches(batch, stitches, shots)
+            made = {label: _decode(config, model, batch, accelerator)} if model is not None else {}
+            made |= geometric
+            scores = _scores(batch, made, seen, judges.lpips)
+            found = zip(batch.indices, batch.names, scores, skipped, strict=True)
+            results += [_Scored(*parts) for parts in found]
             shown += _shown(batch, made, config.show_samples)
-            for name, fid in fids.items():
-                if fid is not None:
-                    fid.update(to_uint8(batch.panorama), real=True)
-                    fid.update(to_uint8(made[name]), real=False)
+            if fids is not None:
+                fids.update(
+                    to_uint8(batch.panorama), {name: to_uint8(p) for name, p in made.items()}
+                )
             meter.advance(len(raw))
     if accelerator.num_processes > 1:
         results, shown = gather_object(results), gather_object(shown)
-    results.sort(key=lambda result: result[0])
+    results.sort(key=lambda result: result.index)
     shown.sort(key=lambda item: item[0])
-    rows = {name: [scores[name] for _, _, scores in results] for name in (label, STITCH, TRUTH)}
+    rows = {name: [result.scores[name] for result in results] for name in [*methods, TRUTH]}
     table = {name: _in_order(mean_rows(values)) for name, values in rows.items()}
-    for name, fid in fids.items():
-        if fid is not None:
-            table[name]["FID"] = fid.compute()
-    names = [name for _, name, _ in results]
+    for name, distance in (fids.compute() if fids is not None else {}).items():
+        table[name]["FID"] = distance
     return Evaluation(
-        protocol, len(results), table, rows, names, notes, [picture for _, picture in shown]
+        protocol,
+        len(results),
+        table,
+        rows,
+        [result.name for result in results],
+        [*judges.notes, *_skip_notes(results, stitches)],
+        [picture for _, picture in shown],
     )
+
+
+def refinements(refine: Sequence[Refinement]) -> dict[str, tuple[Refinement, ...]]:
+    """{row: what its stitch is self-calibrated by}: the plain one, + the first, + the second …"""
+    steps = [tuple(refine[:count]) for count in range(len(refine) + 1)]
+    return {" + ".join((STITCH, *step)): step for step in steps}
 
 
 def worker_count(config: Config) -> tuple[int, str | None]:
@@ -128,6 +158,52 @@ def worker_count(config: Config) -> tuple[int, str | None]:
     if wanted <= cores:
         return wanted, None
     return cores, f"dataset.num_workers={wanted} lowered to {cores}, the machine's cores"
+
+
+def _stitches(
+    batch: Batch, stitches: dict[str, tuple[Refinement, ...]], shots: Shots
+) -> tuple[dict[str, Tensor], Bool[Tensor, "B 1 H W"], list[dict[str, list[str]]]]:
+    """The panorama of each row, which pixels a view shows, and each sample's notes."""
+    height, width = batch.panorama.shape[-2:]
+    radius = shots.rig.sphere_radius
+    plain = stitch(batch.views.unbind(1), batch.cameras, height, width, radius)
+    made = {STITCH: plain.panorama}
+    skipped: list[dict[str, list[str]]] = [{} for _ in batch.indices]
+    for name, refine in stitches.items():
+        if not refine:
+            continue
+        parts = []
+        for sample, views in enumerate(batch.views):
+            cameras = [select(camera, sample) for camera in batch.cameras]
+            shot = list(views[:, None].unbind(0))
+            found = self_calibrate(shot, cameras, refine, shots.reference, radius)
+            refined = stitch(
+                found.views, found.cameras, height, width, radius, misalignment=found.misalignment
+            )
+            parts.append(refined.panorama)
+            skipped[sample][name] = found.notes
+        made[name] = torch.cat(parts)
+    return made, plain.count > 0, skipped
+
+
+def _skip_notes(
+    results: Sequence[_Scored], stitches: dict[str, tuple[Refinement, ...]]
+) -> list[str]:
+    """A line for each row whose self-calibration skipped something: how often and why."""
+    lines = []
+    for name in stitches:
+        notes = [found for result in results if (found := result.skipped.get(name))]
+        if not notes:
+            continue
+        counts = Counter(note for found in notes for note in dict.fromkeys(found)).most_common()
+        reasons = [f"{note} ({count})" if count > 1 else note for note, count in counts]
+        more = len(reasons) - _MOST_REASONS
+        said = "; ".join(reasons[:_MOST_REASONS]) + (f"; and {more} more" if more > 0 else "")
+        lines.append(
+            f"self-calibration ({name}): something left as it was in {len(notes)} of "
+            f"{len(results)} shots: {said}"
+        )
+    return lines
 
 
 @torch.inference_mode()

@@ -27,14 +27,11 @@ from spidereye.findings import (
     value_of,
 )
 from spidereye.metrics import METRICS
+from spidereye.protocols import PROTOCOLS
 from spidereye.report import cell
 
 _VIEW_NAMES = ("front", "right", "back", "left")
 _ERROR_GAIN = 4  # a mean error of 64 levels is white
-_PROTOCOLS = {
-    "clean": "the rig exactly as configured",
-    "jitter": "each view turned by up to 3° without the methods knowing, its colours changed",
-}
 
 
 def write_report(
@@ -166,8 +163,7 @@ def _table(result: Evaluation, reasons: list[str]) -> str:
 
 def _protocol(result: Evaluation) -> str:
     text = f"Protocol {result.protocol}, {result.samples} panoramas"
-    meaning = _PROTOCOLS.get(result.protocol)
-    return html.escape(f"{text}: {meaning}" if meaning else text)
+    return html.escape(f"{text}: {PROTOCOLS[result.protocol].meaning}")
 
 
 def _why_missing(result: Evaluation, metric: str, method: str) -> str:

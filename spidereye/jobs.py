@@ -2,9 +2,10 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 import torch
-from accelerate import PartialState
+from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from rich.console import Console
 
@@ -14,15 +15,13 @@ from spidereye.config import Config, config_to_dict
 from spidereye.config_files import config_from_dict, load_config
 from spidereye.errors import SpiderEyeError
 from spidereye.evaluate import Evaluation, evaluate
+from spidereye.judges import Judges
 from spidereye.model import SpiderEyeModel
+from spidereye.protocols import PROTOCOLS
 from spidereye.render import RenderPlan
 from spidereye.report import contact_sheet, print_table, write_results
-from spidereye.setup import (
-    announce_rig,
-    build_accelerator,
-    make_dataset,
-    say,
-)
+from spidereye.self_calibration import Refinement
+from spidereye.setup import announce_rig, build_accelerator, make_dataset, say
 from spidereye.sources import open_source
 from spidereye.train import train
 from spidereye.weights import find_checkpoint, load_weights
@@ -64,43 +63,78 @@ def evaluate_checkpoint(specification: str, overrides: list[str]) -> None:
     run_evaluation(config)
 
 
+def evaluate_stitch(
+    config_name: str, overrides: list[str], config_dir: str | None = None
+) -> list[Evaluation]:
+    """Evaluate the geometric stitches alone, as a named config with overrides says: no checkpoint,
+    and no data where only protocols of procedural scenes are asked for."""
+    config = load_config(config_name, overrides, config_dir)
+    if config.ssdd.checkpoint is not None:
+        raise SpiderEyeError(
+            f"ssdd.checkpoint={config.ssdd.checkpoint}: the geometric stitches need no weights; "
+            "leave it out, or evaluate the checkpoint, which has their rows too"
+        )
+    config.task = "eval"
+    if not any(item.startswith("run_name=") for item in overrides):
+        config.run_name = f"eval-stitch-{_time_stamp()}"
+    return _evaluate(config, build_accelerator(config), None, "", config.run_folder)
+
+
 def run_evaluation(config: Config, folder: Path | None = None) -> list[Evaluation]:
     """Every configured protocol on the validation split: tables, results.json, contact sheets.
 
     folder: where the files go; None: the run folder.
     """
-    folder = folder or config.run_folder
     if config.ssdd.checkpoint is None:
-        raise SpiderEyeError("task=eval needs weights: set ssdd.checkpoint=…")
+        raise SpiderEyeError(
+            "task=eval needs weights: set ssdd.checkpoint=…, or evaluate the geometric stitches "
+            "alone: spidereye eval stitch"
+        )
     accelerator = build_accelerator(config)
-    rig = announce_rig(config, accelerator)
-    plan = RenderPlan.for_cameras(rig.cameras, "exact")
-    source = open_source(config.source(), "val")
     torch.manual_seed(config.seed)  # a published checkpoint leaves the fusion as it starts
     model = SpiderEyeModel(config.model())
     weights: Weights = "ema" if config.ssdd.weights == "ema" else "raw"
     origin = load_weights(model, find_checkpoint(config.ssdd.checkpoint, config.runs_dir), weights)
     say(accelerator, f"evaluating {origin}")
     model.eval().requires_grad_(False).to(accelerator.device)
-    renderer = Renderer(rig, plan, source.names, accelerator.device)
-    dataset = make_dataset(config, source, plan)
+    return _evaluate(config, accelerator, model, origin, folder or config.run_folder)
+
+
+def _evaluate(
+    config: Config,
+    accelerator: Accelerator,
+    model: SpiderEyeModel | None,
+    origin: str,
+    folder: Path,
+) -> list[Evaluation]:
+    """The configured protocols. origin: of the model's weights."""
+    rig = announce_rig(config, accelerator)
+    plan = RenderPlan.for_cameras(rig.cameras, "exact")
+    dataset = None
+    if any(PROTOCOLS[name].needs_panoramas for name in config.evaluation.protocols):
+        dataset = make_dataset(config, open_source(config.source(), "val"), plan)
+    names = dataset.source.names if dataset is not None else ()
+    renderer = Renderer(rig, plan, names, accelerator.device)
+    judges = Judges.load(accelerator.device)
     results = []
     for protocol in config.evaluation.protocols:
         result = evaluate(
             config,
             model,
-            f"model ({weights})",
+            f"model ({config.ssdd.weights})",
             dataset,
             renderer,
             accelerator,
-            "jitter" if protocol == "jitter" else "clean",
+            protocol,
+            cast(list[Refinement], config.evaluation.refine),
+            judges,
         )
         results.append(result)
         if accelerator.is_main_process:
             print_table(result, Console())
             contact_sheet(result, folder / f"contact_sheet_{protocol}.png")
     if accelerator.is_main_process:
-        about = {"weights": origin, "config": config_to_dict(config)}
+        about = {"weights": origin or None, "config": config_to_dict(config)}
         write_results(results, folder / "results.json", about)
         print(f"results: {folder}/results.json and contact_sheet_*.png")
     return results

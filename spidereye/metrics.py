@@ -2,7 +2,7 @@
 
 Layer: learning. A metric judges what a viewer gets: both pictures are rounded to 8 bits first and
 compared on the [0, 1] scale, picture by picture. A new metric is one function here and one row of
-METRICS.
+METRICS. The networks that LPIPS and FID need are loaded in judges.py, which also computes FID.
 
 The sphere's area under row i of an H-row panorama is proportional to cos(latitude), latitude
 (0.5 - (i+0.5)/H)·π: the weight of WS-PSNR, WS-SSIM and the seam error.
@@ -15,15 +15,12 @@ from typing import Final
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Float64, UInt8
-from torch import Tensor, nn
+from jaxtyping import Bool, Float, Float64
+from torch import Tensor
 
-from spidereye.errors import SpiderEyeError
-from spidereye.inception import INPUT_SIZE, FIDInception
 from spidereye.panorama import latitude_weights
 from spidereye.perceptual import LPIPS
 from spidereye.pictures import to_uint8
-from spidereye.weight_files import find
 
 PSNR_CAP_DB: Final = 100.0  # that of equal pictures is infinite, which no mean survives
 
@@ -106,6 +103,25 @@ def psnr(prediction: Pictures, truth: Pictures) -> PerPicture:
         prediction, truth, data_range=1.0, dim=(1, 2, 3), reduction="none"
     )
     return decibels.clamp(max=PSNR_CAP_DB)
+
+
+def aligned_psnr(prediction: Pictures, truth: Pictures) -> PerPicture:
+    """PSNR after the best gain and offset of each channel, six numbers for the whole picture, in
+    dB, at most PSNR_CAP_DB.
+
+    They minimise Σ(gain·prediction + offset - truth)² over all pixels of the channel: gain =
+    covariance / variance of the prediction, 0 where that is constant. Neither clipped nor rounded
+    afterwards. So a picture whose colours are off as a whole, which no method can know from its
+    views, is judged by all the rest.
+    """
+    x = prediction - prediction.mean((2, 3), keepdim=True)
+    y = truth - truth.mean((2, 3), keepdim=True)
+    variance = x.square().mean((2, 3), keepdim=True)
+    # One 8-bit level in one of n pixels gives 1.5e-5 / n; the rounding of a constant far less.
+    gain = torch.where(
+        variance > 1e-20, (x * y).mean((2, 3), keepdim=True) / variance.clamp_min(1e-20), 0.0
+    )
+    return _decibels((gain * x - y).square().mean((1, 2, 3)))
 
 
 def psnr_where(mask: Bool[Tensor, "B 1 H W"], prediction: Pictures, truth: Pictures) -> PerPicture:
@@ -194,6 +210,8 @@ METRICS: Final[dict[str, MetricSpec]] = {m.name: m for m in (
                lambda c: mae(c.prediction, c.truth)),
     MetricSpec("PSNR", True, "dB", "peak signal-to-noise ratio, at most 100",
                lambda c: psnr(c.prediction, c.truth)),
+    MetricSpec("aligned PSNR", True, "dB", "PSNR after one best gain and offset per channel",
+               lambda c: aligned_psnr(c.prediction, c.truth)),
     MetricSpec("SSIM", True, "", "structural similarity, 11 x 11 windows",
                lambda c: ssim(c.prediction, c.truth)),
     MetricSpec("LPIPS", False, "", "perceptual distance by AlexNet features", lpips_distance),
@@ -210,62 +228,6 @@ METRICS: Final[dict[str, MetricSpec]] = {m.name: m for m in (
                lambda c: psnr_where(~c.seen, c.prediction, c.truth)),
 )}
 # fmt: on
-
-
-class FID:
-    """Fréchet Inception distance of two sets of pictures (Heusel et al. 2017) by torchmetrics.
-
-    extractor: 8-bit pictures to features, has an int attribute num_features
-    """
-
-    def __init__(self, extractor: nn.Module):
-        from torchmetrics.image.fid import FrechetInceptionDistance
-
-        self.metric = FrechetInceptionDistance(feature=extractor).eval()
-        # It learns this from its first update, which a process without samples never has.
-        self.metric.orig_dtype = torch.float32
-
-    def to(self, device: torch.device | str) -> "FID":
-        self.metric.to(device)
-        return self
-
-    def update(self, pictures: UInt8[Tensor, "B 3 H W"], real: bool) -> None:
-        """Add pictures to the set of the true ones (real) or of the predicted ones."""
-        self.to(pictures.device).metric.update(pictures, real=real)
-
-    def compute(self) -> float | None:
-        """The distance over all processes, each of which must call this; None where a set has
-        fewer than two pictures, whose spread nobody knows."""
-        with self.metric.sync_context():
-            real, made = (
-                self.metric.real_features_num_samples,
-                self.metric.fake_features_num_samples,
-            )
-            enough = min(int(real), int(made)) >= 2
-        return float(self.metric.compute()) if enough else None
-
-
-def build_fid() -> tuple[FID | None, str]:
-    """FID on the published Inception, and a note on it: extractor, resize rule and what N means,
-    or why it is missing."""
-    try:
-        fid = FID(FIDInception.load())
-    except SpiderEyeError as error:
-        return None, f"FID: n/a; {error}"
-    note = (
-        f"FID: 2048 features of Inception v3 of 2015 ({find('inception').name}); N is the number "
-        f"of panoramas, each resized whole to {INPUT_SIZE}x{INPUT_SIZE} by TensorFlow 1's bilinear "
-        "rule; values of different N, or of N below some thousands, do not compare"
-    )
-    return fid, note
-
-
-def build_lpips() -> tuple[LPIPS | None, str]:
-    """LPIPS-AlexNet for `picture_metrics`, and a note: what it is, or why it is missing."""
-    try:
-        return LPIPS.load("alex"), f"LPIPS: version 0.1 on AlexNet ({find('alexnet').name})"
-    except SpiderEyeError as error:
-        return None, f"LPIPS: n/a; {error}"
 
 
 def _rounded(picture: Tensor) -> Tensor:

@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from spidereye import view_weights
 from spidereye.camera import Camera
 from spidereye.panorama import latitude_weights, panorama_rays
-from spidereye import view_weights
+from spidereye.recolouring import CLIPPED
 from spidereye.view_weights import clearance
 
 _SIGMA = 1.5  # pixels of the shrunken view to a comparison's angle
-_CLIPPED = 1.5 / 127.5  # from either end of [-1, 1]: the two outermost levels
 _MOST_CLIPPED = 0.25  # of what is blurred together; with more it counts for nothing
 _RIM = 0.02  # of the way to the middle: closer to the rim nothing is compared
 _MOST_POINTS = 24_000
@@ -70,11 +70,13 @@ def sphere_points(angle: float) -> Float[Tensor, "P 3"]:
 def blurred(view: Float[Tensor, "1 3 h w"], camera: Camera, angle: float) -> BlurredView:
     """A view of values in [-1, 1] at a comparison's angle in radians."""
     mask = camera.mask().to(view)[None, None]
-    clipped = (view.abs() >= 1 - _CLIPPED).to(view)
+    clipped = (view.abs() >= 1 - CLIPPED).to(view)
     parts = torch.cat(((view + 1) / 2, clipped, torch.ones_like(clipped[:, :1])), dim=1) * mask
     resolution = _usual_resolution(camera)
     scale = min(1.0, _SIGMA / (angle * resolution))
-    width, height = (max(8, round(side * scale)) for side in (camera.lens.width, camera.lens.height))
+    width, height = (
+        max(8, round(side * scale)) for side in (camera.lens.width, camera.lens.height)
+    )
     sigma = max(0.5, angle * resolution * width / camera.lens.width)
     if width < camera.lens.width:
         parts = F.interpolate(parts, (height, width), mode="area")

@@ -9,12 +9,20 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
-from spidereye.evaluate import Evaluation, Shown
+from spidereye.evaluate import TRUTH, Evaluation, Shown
 from spidereye.metrics import METRICS
 from spidereye.pictures import write_picture
+from spidereye.protocols import PROTOCOLS
+from spidereye.whole_files import write_whole
 
-GAP, LABEL = 6, 16  # pixels
+# Of contact sheets, in pixels. CELL: a panorama's width, at least and at most.
+GAP, LABEL, FONT = 6, 21, 15
+CELL = (512, 768)
+BACKGROUND, INK = (24, 24, 24), (235, 235, 235)
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def cell(metric: str, value: float | None) -> str:
@@ -31,10 +39,12 @@ def print_table(result: Evaluation, console: Console) -> None:
     table = Table(title=title, title_justify="left")
     table.add_column("metric", no_wrap=True)
     for method in result.table:
-        table.add_column(method, justify="right", no_wrap=True)
+        table.add_column(_heading(method), justify="right", no_wrap=True)
     for name, metric in METRICS.items():
         label = f"{name} {'↑' if metric.higher_is_better else '↓'} {metric.unit}".rstrip()
         table.add_row(label, *(cell(name, values[name]) for values in result.table.values()))
+    meaning = f"protocol {result.protocol}: {PROTOCOLS[result.protocol].meaning}"
+    console.print(meaning, highlight=False, markup=False, soft_wrap=True)
     console.print(table)
     for note in result.notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
@@ -56,6 +66,7 @@ def write_results(results: list[Evaluation], path: Path, about: dict[str, Any]) 
         **about,
         "protocols": {
             result.protocol: {
+                "meaning": PROTOCOLS[result.protocol].meaning,
                 "samples": result.samples,
                 "table": result.table,
                 "notes": result.notes,
@@ -70,35 +81,80 @@ def write_results(results: list[Evaluation], path: Path, about: dict[str, Any]) 
             for result in results
         },
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, json.dumps(content, indent=1))
 
 
 def contact_sheet(result: Evaluation, path: Path) -> None:
-    """A PNG with one row a sample: its views, the ground truth, then each method."""
+    """A PNG with one row a sample: its views in one cell, the ground truth, then each method under
+    its name and PSNR. Panoramas are shown 512 to 768 pixels wide."""
     if result.shown:
-        rows = [_sheet_row(shown) for shown in result.shown]
+        rows = [_sheet_row(shown, result) for shown in result.shown]
         write_picture(path, np.concatenate(rows, axis=0))
 
 
-def _sheet_row(shown: Shown) -> UInt8[np.ndarray, "H W 3"]:
-    pictures = [view.permute(1, 2, 0).numpy() for view in shown.views]
-    labels = [f"{shown.name}"] + [""] * (len(pictures) - 1)
+def _sheet_row(shown: Shown, result: Evaluation) -> UInt8[np.ndarray, "H W 3"]:
+    height, width = shown.panoramas[TRUTH].shape[-2:]
+    size = _cell_size(width, height)
+    cells = [_views(shown, size[1])]
+    labels = [shown.name]
+    scores = result.names.index(shown.name)
     for method, panorama in shown.panoramas.items():
-        pictures.append(panorama.permute(1, 2, 0).numpy())
-        labels.append(method)
-    height = LABEL + max(picture.shape[0] for picture in pictures) + GAP
-    width = sum(picture.shape[1] + GAP for picture in pictures) + GAP
-    canvas = np.full((height, width, 3), 24, np.uint8)
-    image = Image.fromarray(canvas)
-    draw, font, x = ImageDraw.Draw(image), ImageFont.load_default(11), GAP
-    for picture, label in zip(pictures, labels, strict=True):
-        image.paste(Image.fromarray(np.ascontiguousarray(picture)), (x, LABEL))
-        draw.text((x, 2), label, fill=(235, 235, 235), font=font)
-        x += picture.shape[1] + GAP
-    return np.asarray(image)
+        cells.append(_resized(panorama, size))
+        label = method
+        if method != TRUTH:
+            label += f"  {cell('PSNR', result.rows[method][scores]['PSNR'])} dB"
+        labels.append(label)
+    canvas = Image.new(
+        "RGB",
+        (GAP + sum(picture.width + GAP for picture in cells), LABEL + size[1] + GAP),
+        BACKGROUND,
+    )
+    draw, font, x = ImageDraw.Draw(canvas), ImageFont.load_default(FONT), GAP
+    for picture, label in zip(cells, labels, strict=True):
+        canvas.paste(picture, (x, LABEL))
+        draw.text((x, 2), _clipped(label, picture.width, font), fill=INK, font=font)
+        x += picture.width + GAP
+    return np.asarray(canvas)
+
+
+def _cell_size(width: int, height: int) -> tuple[int, int]:
+    """What a panorama is shown at: enlarged by a whole factor where it is small."""
+    factor = -(-CELL[0] // width) if width < CELL[0] else min(1.0, CELL[1] / width)
+    return round(width * factor), round(height * factor)
+
+
+def _views(shown: Shown, height: int) -> Image.Image:
+    """All views in one cell, in two rows where there are several."""
+    count, rows = len(shown.views), min(2, len(shown.views))
+    inner = (height - (rows - 1) * 2) // rows
+    width = round(inner * shown.views.shape[-1] / shown.views.shape[-2])
+    columns = -(-count // rows)
+    picture = Image.new("RGB", (columns * (width + 2) - 2, height), BACKGROUND)
+    for number, view in enumerate(shown.views):
+        place = (number % columns * (width + 2), number // columns * (inner + 2))
+        picture.paste(_resized(view, (width, inner)), place)
+    return picture
+
+
+def _resized(picture: UInt8[Tensor, "3 h w"], size: tuple[int, int]) -> Image.Image:
+    """Pixels stay visible where they are enlarged."""
+    made = Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())
+    larger = size[0] > made.width
+    return made.resize(size, Image.Resampling.NEAREST if larger else Image.Resampling.LANCZOS)
+
+
+def _clipped(text: str, width: int, font: Font) -> str:
+    """The text, its end cut off where it is wider than `width` pixels."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}…") > width:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def _heading(method: str) -> str:
+    """Of a column of a terminal's table: a word a line, and one for each refinement."""
+    return "\n+ ".join(part.replace(" ", "\n") for part in method.split(" + "))
 
 
 def _finite(row: dict[str, float]) -> dict[str, float | None]:

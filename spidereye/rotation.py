@@ -42,7 +42,9 @@ def _matrix(*rows: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
-def angle_between(one: Float[Tensor, "*b 3 3"], other: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b"]:
+def angle_between(
+    one: Float[Tensor, "*b 3 3"], other: Float[Tensor, "*b 3 3"]
+) -> Float[Tensor, "*b"]:
     """Radians by which one rotation is turned from the other, in [0, π]; exact for small ones."""
     # |A - B| (Frobenius) is 2√2·sin(angle/2); the trace's arc cosine would lose small angles.
     chord = (one - other).square().sum((-2, -1)).sqrt() / (2 * 2**0.5)

@@ -25,6 +25,7 @@ from spidereye.overlaps import (
     strangers,
 )
 from spidereye.pose_refinement import refine_poses
+from spidereye.recolouring import recoloured
 from spidereye.rotation import angle_between
 
 Refinement = Literal["gain", "rotation"]
@@ -99,8 +100,8 @@ def self_calibrate(
         if _plausible(own_gain, own_offset):
             gain[kept], offset[kept] = own_gain, own_offset
             made = [
-                _coloured(view, camera, gain[i], offset[i])
-                for i, (view, camera) in enumerate(zip(views, cameras, strict=True))
+                torch.where(camera.mask().to(view.device), recoloured(view, g, o), -1.0)
+                for view, camera, g, o in zip(views, cameras, gain, offset, strict=True)
             ]
         else:
             notes.append(
@@ -167,17 +168,3 @@ def _turned(
 def _plausible(gain: Float64[Tensor, "N 3"], offset: Float64[Tensor, "N 3"]) -> bool:
     inside = (gain >= _GAINS[0]) & (gain <= _GAINS[1]) & (offset.abs() <= _MOST_OFFSET)
     return bool(inside.all())
-
-
-def _coloured(
-    view: Float[Tensor, "1 3 h w"],
-    camera: Camera,
-    gain: Float64[Tensor, "3"],
-    offset: Float64[Tensor, "3"],
-) -> Float[Tensor, "1 3 h w"]:
-    """gain·v + offset on values v in [0, 1], not clipped: blending may bring it back."""
-    # On [-1, 1], v = (x + 1)/2: gain·x + (gain + 2·offset - 1).
-    like = {"device": view.device, "dtype": view.dtype}
-    shift = (gain + 2 * offset - 1).to(**like)[:, None, None]
-    made = view * gain.to(**like)[:, None, None] + shift
-    return torch.where(camera.mask().to(view.device), made, -1.0)

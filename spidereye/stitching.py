@@ -15,7 +15,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from spidereye.camera import Camera
@@ -60,9 +60,7 @@ class Warp:
     weight: Float[Tensor, "b 1 H W"]
     levels: int
 
-    def __call__(
-        self, view: Float[Tensor, "B C h w"], kernel: Kernel
-    ) -> Float[Tensor, "B C H W"]:
+    def __call__(self, view: Float[Tensor, "B C h w"], kernel: Kernel) -> Float[Tensor, "B C H W"]:
         """The view's colours in the panorama, 0 where it sees nothing."""
         colours = sample(pyramid(view, self.camera.mask(), self.levels), self.points, kernel)
         size = self.weight.shape[-2:]
@@ -194,9 +192,7 @@ def _warp(
     return Warp(camera, index, points, _lead(weight)[:, None], levels)
 
 
-def _divisions(
-    cameras: Sequence[Camera], height: int, width: int, sphere_radius: float
-) -> int:
+def _divisions(cameras: Sequence[Camera], height: int, width: int, sphere_radius: float) -> int:
     """From how much finer the best view is than the panorama, in the median over what is seen."""
     step = max(1, height // 64)
     nominal = [select(camera, 0) for camera in cameras]
@@ -224,4 +220,3 @@ def _winner_takes_all(warps: Sequence[Warp]) -> list[Warp]:
         Warp(w.camera, w.index, w.points, ((best == i) & (w.weight > 0)).to(w.weight), w.levels)
         for i, w in enumerate(warps)
     ]
-

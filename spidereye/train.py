@@ -24,6 +24,7 @@ from spidereye.ema import EMA
 from spidereye.errors import SpiderEyeError
 from spidereye.evaluate import Evaluation, evaluate, worker_count
 from spidereye.interrupt import Interrupt, stop_after_step
+from spidereye.judges import Judges
 from spidereye.losses import training_draws
 from spidereye.metrics import METRICS
 from spidereye.model import SpiderEyeModel
@@ -75,6 +76,7 @@ def train(config: Config, resume_command: str = "") -> Path:
     module, wrapped = accelerator.prepare(loss, optimizer)
     log = RunLog(folder, accelerator)
     log.start(state.step, config_to_dict(config))
+    judges = Judges.load(accelerator.device)
 
     batches = GlobalBatches(
         len(train_data),
@@ -147,8 +149,9 @@ def train(config: Config, resume_command: str = "") -> Path:
                     )
                 if finished or _evaluation_due(config, state, epoch_ended):
                     result = evaluate(
-                        config, ema.model, "model (ema)", val_data, render.clean, accelerator
-                    )
+                        config, ema.model, "model (ema)", val_data, render.clean, accelerator,
+                        judges=judges,
+                    )  # fmt: skip
                     better = _note_result(config, state, result, log, accelerator)
                     if accelerator.is_main_process:
                         contact_sheet(result, folder / "samples" / f"step_{state.step:08d}.png")

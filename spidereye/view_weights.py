@@ -8,7 +8,6 @@ border shows. Measured on the training panoramas by benchmarks/stitch_quality.py
 
 import torch
 from jaxtyping import Bool, Float
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from spidereye.camera import Camera
@@ -77,11 +76,10 @@ def clearance(camera: Camera, pixels: Float[Tensor, "*s 2"]) -> Float[Tensor, "*
     """How far inside what the view shows a pixel lies: `Camera.margin`, or the distance to what
     hides the scene where that is closer, in the same unit; negative outside."""
     margin = camera.margin(pixels)
-    if camera.visible is None:
+    hidden = camera.hidden_distance
+    if hidden is None:
         return margin
-    height, width = camera.visible.shape
-    distance = distance_transform_edt(camera.visible.cpu().numpy())
-    assert distance is not None  # None is for distances written into an array of the caller's
-    distance = torch.from_numpy(distance).to(pixels) / (min(width, height) / 2)
+    height, width = hidden.shape
+    distance = hidden.to(pixels) / (min(width, height) / 2)
     u, v = pixels.detach().round().long().unbind(-1)
     return torch.minimum(margin, distance[v.clamp(0, height - 1), u.clamp(0, width - 1)])

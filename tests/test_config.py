@@ -90,8 +90,11 @@ def test_a_config_of_ones_own(tmp_path):
         ("dataset.num_workers=-1", r"dataset\.num_workers"),
         ("training.optimizer=sgd", "adamw, radam_schedulefree"),
         ("training.save_on_best=beauty", "PSNR"),
-        ("evaluation.protocols=[rain]", "clean, jitter"),
-        ("evaluation.protocols=[]", "empty"),
+        ("evaluation.protocols=[rain]", "clean, jitter, jitter_reference, parallax"),
+        ("evaluation.protocols=[]", "empty; choose of clean, jitter, jitter_ref"),
+        ("evaluation.refine=[gain,tint]", r"evaluation\.refine\[1\] must be one of gain, rotation"),
+        ("evaluation.refine=[gain,gain]", "twice: gain, gain"),
+        ("evaluation.parallax_scenes=0", r"evaluation\.parallax_scenes must be greater"),
         ("distill_teacher=true", "distill_teacher"),
         ("task=play", "train, eval"),
         ("+new=1", "key=value"),
@@ -102,6 +105,13 @@ def test_what_cannot_work_is_one_line_that_names_the_key(override, words):
     with pytest.raises(SpiderEyeError, match=words) as caught:
         load_config("SpiderEye", [override])
     assert "\n" not in str(caught.value)
+
+
+def test_the_reference_view_is_one_of_the_rig_where_a_protocol_has_one():
+    given = ["dataset.rig=tri190", "ssdd.n_views=3", "evaluation.reference_view=back"]
+    assert load_config("SpiderEye", given).evaluation.reference_view == "back"
+    with pytest.raises(SpiderEyeError, match=r"reference_view=back .* front, right, left"):
+        load_config("SpiderEye", [*given, "evaluation.protocols=[jitter,jitter_reference]"])
 
 
 def test_a_rig_file_gives_square_views_of_im_size(tmp_path):

@@ -12,12 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from spidereye import metrics
+from spidereye import judges
+from spidereye.judges import FIDs, Judges, load_extractor, load_lpips
 from spidereye.metrics import (
-    FID,
     METRICS,
-    build_fid,
-    build_lpips,
     mean_rows,
     picture_metrics,
     seam_error,
@@ -51,7 +49,7 @@ def row_weights(height: int) -> np.ndarray:
 
 
 def test_the_table():
-    up = ["PSNR", "SSIM", "WS-PSNR", "WS-SSIM", "PSNR seen", "PSNR unseen"]
+    up = ["PSNR", "aligned PSNR", "SSIM", "WS-PSNR", "WS-SSIM", "PSNR seen", "PSNR unseen"]
     down = ["MSE", "MAE", "LPIPS", "FID", "seam error"]
     assert set(METRICS) == {*up, *down}
     assert [name for name, m in METRICS.items() if m.higher_is_better] == up
@@ -80,11 +78,47 @@ def test_one_wrong_pixel():
 def test_equal_pictures_are_perfect_and_finite():
     x = random_picture(0)
     table = score(x, x)
-    for name in ("PSNR", "WS-PSNR", "PSNR seen"):
+    for name in ("PSNR", "aligned PSNR", "WS-PSNR", "PSNR seen"):
         assert table[name] == 100
     for name in ("SSIM", "WS-SSIM"):
         assert table[name] == pytest.approx(1, abs=1e-6)
     assert table["MSE"] == table["MAE"] == 0
+
+
+def test_aligned_psnr_forgives_a_gain_and_an_offset_of_each_channel():
+    levels = torch.randint(0, 120, (1, 3, 32, 64), generator=torch.Generator().manual_seed(3))
+    truth = to_float(levels.to(torch.uint8))
+    for gain, offset in (([1, 2, 1], [90, 15, 0]), ([-1, -2, 1], [200, 240, 33])):
+        # Whole levels, so that rounding to 8 bits changes nothing.
+        by_channel = [torch.tensor(values).view(3, 1, 1) for values in (gain, offset)]
+        changed = to_float((levels * by_channel[0] + by_channel[1]).to(torch.uint8))
+        table = score(changed, truth)
+        assert table["aligned PSNR"] == 100 and table["PSNR"] < 20
+        assert score(truth, changed)["aligned PSNR"] == 100
+
+
+def test_aligned_psnr_leaves_what_no_affine_map_explains():
+    truth, rows = flat(100), flat(50)
+    truth[..., ::2] = flat(200)[..., ::2]
+    rows[..., :16, :] = flat(150)[..., :16, :]
+    # A constant explains nothing, rows nothing of columns: each pixel stays 50 levels off.
+    expected = -20 * math.log10(50 / 255)
+    for blind in (flat(0), flat(255), rows):
+        assert score(blind, truth)["aligned PSNR"] == pytest.approx(expected, rel=1e-9)
+    assert score(flat(7), flat(231))["aligned PSNR"] == 100  # an offset makes them equal
+
+
+def test_aligned_psnr_equals_least_squares():
+    prediction, truth = random_picture(0), random_picture(1)
+    prediction = 0.6 * prediction + 0.4 * truth
+    a, b = (to_uint8(p)[0].flatten(1).double().numpy() / 255 for p in (prediction, truth))
+    errors = []
+    for x, y in zip(a, b, strict=True):
+        columns = np.stack([x, np.ones_like(x)], axis=1)
+        errors.append(np.square(columns @ np.linalg.lstsq(columns, y, rcond=None)[0] - y))
+    found = score(prediction, truth)
+    assert found["aligned PSNR"] == pytest.approx(-10 * math.log10(np.mean(errors)), rel=1e-9)
+    assert found["aligned PSNR"] > found["PSNR"]
 
 
 def test_pictures_are_compared_as_a_viewer_gets_them():
@@ -397,37 +431,48 @@ def byte_pictures(count: int, seed: int) -> Tensor:
     return torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8, generator=generator)
 
 
-def test_fid_equals_the_formula():
-    made, true = byte_pictures(30, 0), byte_pictures(40, 1) // 2
-    fid = FID(Corners())
-    for part in made.split(7):
-        fid.update(part, real=False)
-    for part in true.split(9):
-        fid.update(part, real=True)
+def formula(made: Tensor, true: Tensor) -> float:
     f, g = (Corners()(p).double().numpy() for p in (made, true))
     root = np.real(scipy.linalg.sqrtm(np.cov(f.T) @ np.cov(g.T)))
-    expected = ((f.mean(0) - g.mean(0)) ** 2).sum() + np.trace(np.cov(f.T) + np.cov(g.T) - 2 * root)
-    assert fid.compute() == pytest.approx(expected, rel=1e-5)
+    return ((f.mean(0) - g.mean(0)) ** 2).sum() + np.trace(np.cov(f.T) + np.cov(g.T) - 2 * root)
+
+
+def test_fid_equals_the_formula_for_each_method():
+    truth = byte_pictures(40, 1) // 2
+    made = {"one": byte_pictures(40, 0), "other": byte_pictures(40, 2) // 3}
+    fids = FIDs(Corners(), made)
+    for part in torch.arange(40).split(9):
+        fids.update(truth[part], {name: pictures[part] for name, pictures in made.items()})
+    for name, distance in fids.compute().items():
+        assert distance == pytest.approx(formula(made[name], truth), rel=1e-5), name
+
+
+def test_fid_asks_the_extractor_once_for_each_picture():
+    asked = []
+    corners = Corners()
+    corners.register_forward_hook(lambda module, given, features: asked.append(len(given[0])))
+    truth = byte_pictures(3, 0)
+    FIDs(corners, "abc").update(truth, {name: truth for name in "abc"})
+    assert asked == [3] * 4
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_fid_of_fewer_than_two_pictures_is_no_number(count: int):
-    fid = FID(Corners())
+    fids = FIDs(Corners(), ["a"])
     if count:
-        fid.update(byte_pictures(count, 0), real=True)
-    fid.update(byte_pictures(5, 0), real=False)
-    assert fid.compute() is None
+        fids.update(byte_pictures(count, 0), {"a": byte_pictures(count, 1)})
+    assert fids.compute() == {"a": None}
 
 
-@pytest.mark.parametrize("build", [build_fid, build_lpips])
+@pytest.mark.parametrize("load", [load_extractor, load_lpips])
 def test_missing_weights_make_a_note_and_no_metric(
-    build: Callable[[], tuple[object, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    load: Callable[[], tuple[object, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.delenv("SPIDEREYE_WEIGHTS", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    metric, note = build()
-    assert metric is None
+    network, note = load()
+    assert network is None
     assert "n/a" in note and "https://" in note and str(tmp_path) in note and "\n" not in note
 
 
@@ -435,8 +480,9 @@ def test_fid_note_says_extractor_resize_rule_and_n(tmp_path: Path, monkeypatch: 
     name = "pt_inception-2015-12-05-6726825d.pth"
     (tmp_path / name).touch()
     monkeypatch.setenv("SPIDEREYE_WEIGHTS", str(tmp_path))
-    monkeypatch.setattr(metrics.FIDInception, "load", staticmethod(Corners))
-    fid, note = build_fid()
-    assert fid is not None
+    monkeypatch.setattr(judges.FIDInception, "load", staticmethod(Corners))
+    found = Judges.load(torch.device("cpu"))
+    assert isinstance(found.extractor, Corners) and found.lpips is None
     for part in (name, "299x299", "bilinear", "N is"):
-        assert part in note
+        assert part in found.notes[0]
+    assert found.notes[1].startswith("LPIPS: n/a")

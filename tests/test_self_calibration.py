@@ -155,8 +155,7 @@ def test_a_clean_shot_stays_as_it_is():
     views, believed, _ = shaken(picture, colours=False, poses=False)
     made = self_calibrate(views, believed)
     assert made.cameras == believed or all(
-        torch.equal(a.rotation, b.rotation)
-        for a, b in zip(made.cameras, believed, strict=True)
+        torch.equal(a.rotation, b.rotation) for a, b in zip(made.cameras, believed, strict=True)
     )
     assert any("poses left as they are" in note for note in made.notes)
     assert made.misalignment == 0
@@ -208,9 +207,7 @@ def test_views_that_do_not_overlap_stay_as_they_are():
 def test_misalignment_is_in_radians():
     """Two views of one scene that are off by 2.5°, seen at a comparison of 1°."""
     picture = panorama()
-    off = replace(
-        RIG.cameras[0], rotation=rotation.from_degrees(2.5) @ RIG.cameras[0].rotation
-    )
+    off = replace(RIG.cameras[0], rotation=rotation.from_degrees(2.5) @ RIG.cameras[0].rotation)
     views = [view for view, _ in render_each(picture, (RIG.cameras[0], off))]
     prepared = [blurred(view, RIG.cameras[0], DEGREE) for view in views]
     readings = read_overlaps(

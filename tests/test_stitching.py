@@ -80,9 +80,8 @@ def test_each_sample_is_stitched_with_its_own_cameras():
         )
         for one, two in zip(RIG.cameras, turned.cameras, strict=True)
     ]
-    views = [
-        torch.cat(pair) for pair in zip(views_of(waves(128), RIG), views_of(waves(128), turned))
-    ]
+    both = views_of(waves(128), RIG), views_of(waves(128), turned)
+    views = [torch.cat(pair) for pair in zip(*both, strict=True)]
     made = stitch(views, cameras, 32, 64).panorama
     for index in range(2):
         own = [select(camera, index) for camera in cameras]
@@ -144,13 +143,15 @@ def test_views_that_contradict_each_other_are_weighed_alike():
     assert power < 0.5 and rim == pytest.approx(0.4)
 
 
-def test_real_panoramas_come_back_with_36_dB(shared):
+def test_real_panoramas_come_back_with_36_decibels(shared):
     """The figure of the whole issue: panoramas/val, 128-px views to 256x128."""
     plan = RenderPlan.for_cameras(RIG.cameras, "exact")
     source = open_source(SourceConfig(root=str(shared / "panoramas")), "val")
     dataset = PanoramaDataset(source, (256, 128), plan)
     renderer = Renderer(RIG, plan, source.names)
-    plans = {kernel: StitchPlan.for_cameras(RIG.cameras, 128, 256, kernel=kernel) for kernel in KERNELS}
+    plans = {
+        kernel: StitchPlan.for_cameras(RIG.cameras, 128, 256, kernel=kernel) for kernel in KERNELS
+    }
     scores: dict[str, list[float]] = {kernel: [] for kernel in KERNELS}
     for index in range(0, len(dataset), 2):
         batch = renderer([dataset[index]])

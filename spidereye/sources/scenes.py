@@ -2,16 +2,22 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import count as numbers
 from typing import Literal
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 
 from spidereye.errors import SpiderEyeError
+from spidereye.panorama import panorama_rays
 from spidereye.scenes.scene import LOOKS, Scene
 from spidereye.sources.source import Origin
 
 _SPLIT_NUMBER = {"train": 0, "val": 1}
+_NEAR_NUMBER = 2
+NEAR_RANGE = (1.0, 1.5)  # metres
+_FLOOR = -1.3  # metres: floors and grounds lie lower
 _USUAL_WIDTH = 512  # pixels; scenes have no size of their own, this is for callers without one
 
 
@@ -68,3 +74,35 @@ class SceneSource:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(key)
         return self._cache[key].copy()
+
+
+class NearScenes:
+    """`count` scenes in which the nearest object is 1 to 1.5 m away, and nothing is nearer: for
+    views whose cameras do not stand at the panorama's centre.
+
+    They share no scene with any split, and scene i is the same however many there are.
+    """
+
+    def __init__(self, count: int, seed: int = 0) -> None:
+        self._seed = seed
+        self.names: Sequence[str] = [f"near-scene-{index:05d}" for index in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def scene(self, index: int) -> Scene:
+        """Scene `index` (0 … len-1): of the scenes drawn for it, the first that is near enough
+        and not too near. About two in five are."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"scene {index} of {len(self)}")
+        drawn = (Scene.random((self._seed, _NEAR_NUMBER, index, again)) for again in numbers())
+        return next(scene for scene in drawn if _is_near(scene))
+
+
+def _is_near(scene: Scene) -> bool:
+    """By the depth of a panorama 256 pixels wide; the floor is no object."""
+    depth = scene.panorama_depth(256)
+    height = panorama_rays(128, 256, dtype=torch.float32)[..., 1].numpy()
+    below = np.where(np.isinf(depth), 0.0, depth) * height
+    objects = depth[below > _FLOOR]
+    return bool(depth.min() >= NEAR_RANGE[0] and objects.min() <= NEAR_RANGE[1])
