@@ -31,6 +31,7 @@ _STEPS = (10, 6, 6)  # at most, at each
 _DONE = (0.02, 0.02, 0.004)  # of the angle: a smaller step is the last at its comparison
 _NOISE = 0.02  # in [0, 1]: of a difference between views that agree
 _OUTLIER = 0.03  # in [0, 1]: larger differences hardly count
+_PREPARING = 3  # steps of a shot that take as long as blurring it for a comparison
 _COLOUR_RAYS = 4_000  # of one comparison: six numbers a view need no more
 
 
@@ -53,12 +54,12 @@ class Refined:
         """By what factor the mean squared difference fell; 1: not at all."""
         old = sum(value**2 for value in self.before.values())
         new = sum(self.after[pair] ** 2 for pair in self.before if pair in self.after)
-        return old / max(new, 1e-12)
+        return (old + 1e-9) / (new + 1e-9)  # flat views agree exactly
 
 
 def work_of(shots: int) -> int:
     """The count that `advance` of refine_poses adds up to."""
-    return sum(_STEPS) * shots
+    return (sum(_STEPS) + len(ANGLES) * _PREPARING) * shots
 
 
 def refine_poses(
@@ -83,7 +84,10 @@ def refine_poses(
     old = new = _Differences()
     for degrees, most, done in zip(ANGLES, _STEPS, _DONE, strict=True):
         angle = math.radians(degrees)
-        prepared = [_prepared(views, cameras, angle) for views in shots]
+        prepared: list[list[BlurredView]] = []
+        for views in shots:
+            prepared.append(_prepared(views, cameras, angle))
+            advance(_PREPARING)
         if not prepared:
             break
         rays = sphere_points(angle)

@@ -1,11 +1,11 @@
-"""`spidereye rig …`: look at, convert and guess rigs."""
+"""`spidereye rig …`: look at, convert, guess and refine rigs."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-rig_app = typer.Typer(no_args_is_help=True, help="Look at, convert and guess rigs.")
+rig_app = typer.Typer(no_args_is_help=True, help="Look at, convert, guess and refine rigs.")
 
 
 @rig_app.command()
@@ -77,3 +77,26 @@ def guess(
         preset, family, fov, fov_across, order, yaw, pitch, roll, circle or (), up, up_pixel
     )
     guess_file(pictures, output, said)
+
+
+@rig_app.command()
+def refine(
+    shots: Annotated[
+        list[str],
+        typer.Argument(
+            help="folders or 'patterns': 0001/front.jpg, 0001_front.jpg, front/0001.jpg"
+        ),
+    ],
+    rig: Annotated[str, typer.Option(help="rig file or name, whose poses are about right")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="rig file")],
+    free: Annotated[str, typer.Option(help="what may change: rotation,f,centre")] = "rotation",
+    reference_view: Annotated[
+        str | None, typer.Option(help="keeps its pose; default: the mean of all does")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="png; default: beside the rig file")] = None,
+    limit: Annotated[int, typer.Option(help="at most so many shots, taken evenly", min=1)] = 50,
+) -> None:
+    """Correct a rig's poses, and lenses if asked, from the overlaps of its shots."""
+    from spidereye.rig_refine import RefineJob, refine_files
+
+    refine_files(RefineJob(shots, rig, output, free, reference_view, plot, limit))

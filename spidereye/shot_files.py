@@ -1,0 +1,211 @@
+"""Which picture files are one shot of a rig, by their names, and shots read as they are needed.
+
+A file belongs to a view whose name it bears, in one of four ways:
+
+    0001/front.jpg   0001_front.jpg   front_0001.jpg   front/0001.jpg
+
+The rest of the path names the shot. Views that are crops of one file bear its views' names with a
+plus, front+back.jpg; where a rig has one file a shot, every picture is a shot.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from spidereye.coverage import angular_resolution
+from spidereye.errors import SpiderEyeError
+from spidereye.picture_paths import matching_pictures
+from spidereye.pictures import PictureError, probe, read_picture, resize_area
+from spidereye.rig import Rig
+from spidereye.shots import files_of, read_shot
+
+_SEPARATORS = "_- ."
+_MASK = re.compile(r"(^|[_\- .])mask\d*($|[_\- .])", re.IGNORECASE)
+_MOST_LISTED = 4
+
+
+@dataclass(frozen=True)
+class ShotFiles:
+    """The pictures of one shot, in the order of the rig's files. name: as people would find it."""
+
+    name: str
+    paths: tuple[Path, ...]
+
+
+def file_labels(rig: Rig) -> list[str]:
+    """What each file of a shot is called: its view's name, or its views' with a plus."""
+    files = files_of(rig)
+    pairs = [list(zip(rig.names, files, strict=True)) for _ in range(max(files) + 1)]
+    return ["+".join(n for n, file in views if file == k) for k, views in enumerate(pairs)]
+
+
+def find_shots(names: Sequence[str], rig: Rig) -> tuple[list[ShotFiles], list[str]]:
+    """The complete shots among pictures, in order of their names, and what is wrong with the others
+    and why, a line each.
+
+    names: folders, patterns, files.
+    Raises SpiderEyeError for names that stand for nothing and where no shot is complete.
+    """
+    labels = file_labels(rig)
+    found: dict[tuple[str, str], dict[str, list[Path]]] = {}
+    strays: list[Path] = []
+    for path in matching_pictures(names):
+        key = _place(path, labels)
+        if key is None:
+            strays.append(path)
+        else:
+            found.setdefault(key[0], {}).setdefault(key[1], []).append(path)
+    shots, notes = [], []
+    for (folder, rest), files in sorted(found.items()):
+        name = str(Path(folder, rest))
+        lacking = [label for label in labels if label not in files]
+        twice = [paths for paths in files.values() if len(paths) > 1]
+        if lacking:
+            notes.append(f"shot {name} has no {', '.join(lacking)}")
+        elif twice:
+            notes.append(f"shot {name} has two pictures for one view: {twice[0][0]}, {twice[0][1]}")
+        else:
+            shots.append(ShotFiles(name, tuple(files[label][0] for label in labels)))
+    if not shots:
+        where = ", ".join(names)
+        if notes:
+            raise SpiderEyeError(_listed(f"no complete shot in {where}", notes))
+        examples = f"0001/{labels[0]}.jpg or 0001_{labels[0]}.jpg"
+        raise SpiderEyeError(
+            f"no shots in {where}: pictures are told by the names of the rig's views, "
+            f"{', '.join(labels)}, as in {examples}; found {_some(strays)}"
+        )
+    if strays:
+        notes.append(f"{len(strays)} pictures bear no view's name: {_some(strays)}")
+    return shots, notes
+
+
+def _place(path: Path, labels: Sequence[str]) -> tuple[tuple[str, str], str] | None:
+    """((folder, rest of the name), label) of a picture, None where it bears no label. A longer
+    label goes before a shorter one that it ends with."""
+    stem, folder = path.stem, path.parent
+    if _MASK.search(stem):  # `spidereye views` writes <view>_mask.png beside views
+        return None
+    if len(labels) == 1:
+        return (str(folder), stem), labels[0]
+    by_length = sorted(labels, key=len, reverse=True)
+    low = stem.lower()
+    for label in by_length:
+        end = label.lower()
+        if low == end:
+            return (str(folder), ""), label
+        if low.endswith(end) and low[-len(end) - 1] in _SEPARATORS:
+            return (str(folder), stem[: -len(end) - 1]), label
+    for label in by_length:
+        start = label.lower()
+        if low.startswith(start) and low[len(start)] in _SEPARATORS:
+            return (str(folder), stem[len(start) + 1 :]), label
+    for label in by_length:
+        if folder.name.lower() == label.lower():
+            return (str(folder.parent), stem), label
+    return None
+
+
+def reduced_sizes(
+    shots: Sequence[ShotFiles], rig: Rig, per_degree: float
+) -> tuple[list[tuple[int, int]], list[ShotFiles], list[str]]:
+    """(width, height) of each file of a shot at which its views have about `per_degree` pixels per
+    degree, no finer than the coarsest shot; the shots whose pictures fit the rig; what is wrong
+    with the others. Looks at the pictures' headers only.
+
+    Raises SpiderEyeError where no shot fits.
+    """
+    calibrated = _calibrated_sizes(rig)
+    widths = [0.0] * len(calibrated)
+    for camera, file in zip(rig.cameras, files_of(rig), strict=True):
+        across = camera.crop.width if camera.crop else camera.lens.width
+        own = angular_resolution(camera).mean * across / camera.lens.width
+        width = calibrated[file][0] * min(1.0, per_degree / max(own, 1e-6))
+        widths[file] = max(widths[file], width)
+    good, notes = [], []
+    for shot in shots:
+        try:
+            sizes = [probe(path) for path in shot.paths]
+        except PictureError as error:
+            notes.append(f"shot {shot.name}: {error}")
+            continue
+        trouble = [
+            f"shot {shot.name}: {path.name} is {width}x{height} pixels, which is not the shape of "
+            f"the rig's {across}x{down}"
+            for path, (width, height), (across, down) in zip(
+                shot.paths, sizes, calibrated, strict=True
+            )
+            if abs(height - down * width / across) > 1
+        ]
+        notes += trouble
+        if not trouble:
+            good.append(shot)
+            pairs = zip(widths, sizes, strict=True)
+            widths = [min(width, float(size[0])) for width, size in pairs]
+    if not good:
+        raise SpiderEyeError(_listed("no shot fits the rig", notes))
+    made = [
+        (max(8, round(width)), max(8, round(width * down / across)))
+        for width, (across, down) in zip(widths, calibrated, strict=True)
+    ]
+    return made, good, notes
+
+
+class ReducedShots(Sequence[Any]):
+    """The views of shots at one size each file: kept in 8 bits, made views when asked for."""
+
+    def __init__(self, rig: Rig, sizes: Sequence[tuple[int, int]]):
+        self._rig, self._sizes = rig, list(sizes)
+        self._pictures: list[list[UInt8[np.ndarray, "_ _ 3"]]] = []
+        self.names: list[str] = []
+        cameras = [
+            camera.in_file(*self._sizes[file])[0]
+            for camera, file in zip(rig.cameras, files_of(rig), strict=True)
+        ]
+        self.rig = replace(rig, cameras=tuple(cameras))
+
+    def add(self, shot: ShotFiles) -> None:
+        """Read one more shot. Raises PictureError for a damaged picture."""
+        pictures = [
+            resize_area(read_picture(path, min_width=width), width, height)
+            for path, (width, height) in zip(shot.paths, self._sizes, strict=True)
+        ]
+        self._pictures.append(pictures)
+        self.names.append(shot.name)
+
+    def leave_out(self, unwanted: Collection[int]) -> None:
+        """Forget the shots of these numbers."""
+        kept = [number for number in range(len(self)) if number not in unwanted]
+        self._pictures = [self._pictures[number] for number in kept]
+        self.names = [self.names[number] for number in kept]
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, index: Any) -> Any:
+        return read_shot(self._pictures[index], self._rig).views
+
+
+def _calibrated_sizes(rig: Rig) -> list[tuple[int, int]]:
+    """(width, height) of each file of a shot, at calibration."""
+    files = files_of(rig)
+    sizes = [(0, 0)] * (max(files) + 1)
+    for camera, file in zip(rig.cameras, files, strict=True):
+        crop, lens = camera.crop, camera.lens
+        sizes[file] = (crop.file_width, crop.file_height) if crop else (lens.width, lens.height)
+    return sizes
+
+
+def _some(paths: Sequence[Path]) -> str:
+    text = ", ".join(str(path) for path in paths[:_MOST_LISTED])
+    return text + (" …" if len(paths) > _MOST_LISTED else "")
+
+
+def _listed(what: str, notes: Sequence[str]) -> str:
+    more = f" (and {len(notes) - _MOST_LISTED} more)" if len(notes) > _MOST_LISTED else ""
+    return f"{what}: {'; '.join(notes[:_MOST_LISTED])}{more}"
