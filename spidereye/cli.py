@@ -49,21 +49,40 @@ def train(
 @app.command(name="eval")
 def evaluate(
     checkpoint: Annotated[
-        str | None, typer.Argument(help="folder, run_name[@best|@last] or hub id")
+        str | None,
+        typer.Argument(help="folder, run_name[@best|@last] or hub id; or the word stitch"),
     ] = None,
     overrides: Overrides = None,
+    config_name: Annotated[
+        str | None,
+        typer.Option("-cn", "--config-name", help="of eval stitch only; default: SpiderEye360"),
+    ] = None,
+    config_dir: ConfigDir = None,
 ) -> None:
-    """Evaluate a checkpoint beside the geometric stitch, with the data it was trained for."""
-    from spidereye.jobs import evaluate_checkpoint
+    """Evaluate a checkpoint beside the geometric stitch, with the data it was trained for.
+
+    `spidereye eval stitch KEY=VALUE …` evaluates the geometric stitches alone, without weights. The
+    word is reserved: a run of that name is ./runs/jobs/stitch/last.
+    """
+    from spidereye.jobs import evaluate_checkpoint, evaluate_stitch
 
     given = [checkpoint] if checkpoint else []
     given += overrides or []
     if not given or "=" in given[0]:
         raise SpiderEyeError(
-            "spidereye eval needs a checkpoint: a folder, run_name[@best|@last] or a Hugging Face "
-            "id, before the overrides"
+            "spidereye eval needs a checkpoint before the overrides: a folder, "
+            "run_name[@best|@last] or a Hugging Face id; or the word stitch, for the geometric "
+            "stitches alone"
         )
-    evaluate_checkpoint(given[0], given[1:])
+    if given[0] == "stitch":
+        evaluate_stitch(config_name or "SpiderEye360", given[1:], config_dir)
+    elif config_name or config_dir:
+        raise SpiderEyeError(
+            "-cn and -cd go with `spidereye eval stitch`; a checkpoint has its own configuration, "
+            "which overrides change"
+        )
+    else:
+        evaluate_checkpoint(given[0], given[1:])
 
 
 @app.command()
@@ -85,6 +104,21 @@ def stitch(
     f_pix_size: Annotated[int, typer.Option(help="geometric: … of a view this wide")] = 560,
     xi: Annotated[float, typer.Option(help="geometric: UCM ξ")] = 0.85,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
+    refine: Annotated[
+        str | None,
+        typer.Option(help="from the overlaps: gain | rotation | gain,rotation", metavar="WHAT"),
+    ] = None,
+    reference_view: Annotated[
+        str | None,
+        typer.Option(help="with --refine: this view's exposure and pose stay", metavar="NAME"),
+    ] = None,
+    blend: Annotated[str, typer.Option(help="geometric: feather | multiband | none")] = "feather",
+    kernel: Annotated[
+        str, typer.Option(help="geometric: lanczos | bicubic | bilinear")
+    ] = "lanczos",
+    mask: Annotated[
+        Path | None, typer.Option(help="PNG to write: 255 seen, 0 filled", metavar="PATH")
+    ] = None,
 ) -> None:
     """The views of one shot to one panorama file."""
     from spidereye.stitch_job import StitchJob, stitch_files
@@ -92,7 +126,7 @@ def stitch(
     stitch_files(
         StitchJob(
             images, output, method, checkpoint, weights, steps, seed, rig, width,
-            f_pix, f_pix_size, xi, device,
+            f_pix, f_pix_size, xi, device, refine, reference_view, blend, kernel, mask,
         )
     )  # fmt: skip
 

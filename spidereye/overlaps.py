@@ -23,6 +23,7 @@ from spidereye.view_weights import clearance
 _SIGMA = 1.5  # pixels of the shrunken view to a comparison's angle
 _MOST_CLIPPED = 0.25  # of what is blurred together; with more it counts for nothing
 _RIM = 0.02  # of the way to the middle: closer to the rim nothing is compared
+_LEAST_PIXELS = 0.8  # of the finest view to a comparison's angle
 _MOST_POINTS = 24_000
 _LEAST_OVERLAP = 0.01  # of the sphere, which a view has to share with others
 _TEXTURE = 0.02  # in [0, 1]: what varies less is flat
@@ -65,6 +66,12 @@ def sphere_points(angle: float) -> Float[Tensor, "P 3"]:
     turn = index * (math.pi * (3 - math.sqrt(5)))
     radius = (1 - y * y).sqrt()
     return torch.stack((radius * turn.sin(), y, radius * turn.cos()), dim=-1)
+
+
+def finest_angle(cameras: Sequence[Camera], wanted: float) -> float:
+    """The wanted angle of a comparison in radians, or the smallest that the views can show."""
+    finest = max(_usual_resolution(camera) for camera in cameras)
+    return max(wanted, _LEAST_PIXELS / finest)
 
 
 def blurred(view: Float[Tensor, "1 3 h w"], camera: Camera, angle: float) -> BlurredView:

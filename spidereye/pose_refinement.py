@@ -24,7 +24,14 @@ from torch import Tensor
 from spidereye.camera import Camera
 from spidereye.colour_compensation import compensate
 from spidereye.free_parameters import Freedom, Parameters
-from spidereye.overlaps import BlurredView, Readings, blurred, read_overlaps, sphere_points
+from spidereye.overlaps import (
+    BlurredView,
+    Readings,
+    blurred,
+    finest_angle,
+    read_overlaps,
+    sphere_points,
+)
 
 ANGLES = (4.0, 2.0, 1.0)  # degrees: the comparisons, coarse to fine
 _STEPS = (10, 6, 6)  # at most, at each
@@ -82,8 +89,11 @@ def refine_poses(
     precision = parameters.prior(cameras, reference)
     information = torch.zeros(state.numel(), state.numel(), dtype=torch.float64)
     old = new = _Differences()
-    for degrees, most, done in zip(ANGLES, _STEPS, _DONE, strict=True):
-        angle = math.radians(degrees)
+    angles = [finest_angle(cameras, math.radians(degrees)) for degrees in ANGLES]
+    for angle, after, most, done in zip(angles, [*angles[1:], None], _STEPS, _DONE, strict=True):
+        if angle == after:  # the views are too coarse for more comparisons
+            advance((most + _PREPARING) * len(shots))
+            continue
         prepared: list[list[BlurredView]] = []
         for views in shots:
             prepared.append(_prepared(views, cameras, angle))
@@ -107,7 +117,7 @@ def refine_poses(
             if float(step.abs().max()) < done * angle:
                 advance((most - 1 - number) * len(prepared))
                 break
-        if degrees == ANGLES[-1]:
+        if after is None:
             old = _pair_differences(prepared, start, rays, sphere_radius)
             found = parameters.moved(start, state)
             new = _pair_differences(prepared, found, rays, sphere_radius)

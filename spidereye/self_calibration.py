@@ -19,6 +19,7 @@ from spidereye.errors import SpiderEyeError
 from spidereye.overlaps import (
     Readings,
     blurred,
+    finest_angle,
     misalignment,
     read_overlaps,
     sphere_points,
@@ -90,7 +91,9 @@ def self_calibrate(
         )
     if "rotation" in refine:
         cameras = _turned(shot, cameras, kept, anchor, sphere_radius, notes)
-    readings = _read([shot[i] for i in kept], [cameras[i] for i in kept], _FINE, sphere_radius)
+    some = [cameras[i] for i in kept]
+    angle = finest_angle(some, _FINE)
+    readings = _read([shot[i] for i in kept], some, angle, sphere_radius)
     own_gain, own_offset = compensate(readings.colour, readings.weight, anchor)
     compensated = replace(
         readings, colour=own_gain[..., None] * readings.colour + own_offset[..., None]
@@ -109,7 +112,7 @@ def self_calibrate(
                 f"up to {float(own_offset.abs().max()):.2f} are no exposure; colours left as they "
                 "are"
             )
-    return Calibrated(made, cameras, gain, offset, misalignment(compensated, _FINE), notes)
+    return Calibrated(made, cameras, gain, offset, misalignment(compensated, angle), notes)
 
 
 def _read(

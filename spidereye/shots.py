@@ -1,7 +1,9 @@
-"""A shot: the pictures that a rig took at one moment, as views with the cameras that fit them."""
+"""A shot: the pictures that a rig took at one moment, and the views in them with the cameras that
+fit them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from spidereye.camera import Camera
+from spidereye.camera import Camera, Crop
 from spidereye.errors import SpiderEyeError
 from spidereye.pictures import read_picture, resize_area, to_float
 from spidereye.rig import Rig
@@ -20,18 +22,51 @@ Picture = str | Path | Image.Image | np.ndarray
 
 @dataclass(frozen=True)
 class Shot:
-    """views: [1, 3, h, w] in [-1, 1], each of its own size, black outside the mask.
+    """pictures: 8-bit RGB, of any sizes.   crops: which part of which of them each view is.
     rig: its cameras are those of the views as they are, at their sizes."""
 
-    views: list[Float[Tensor, "1 3 _ _"]]
+    pictures: tuple[UInt8[np.ndarray, "_ _ 3"], ...]
+    crops: tuple[Crop, ...]
     rig: Rig
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """(width, height) of the pictures."""
+        return [(picture.shape[1], picture.shape[0]) for picture in self.pictures]
+
+    @cached_property
+    def views(self) -> list[Float[Tensor, "1 3 _ _"]]:
+        """In [-1, 1], each of its own size, black outside the mask. Made when first asked for: four
+        times the memory of the pictures, and more."""
+        made = []
+        for number, camera in enumerate(self.rig.cameras):
+            view = to_float(torch.from_numpy(self.part(number)).permute(2, 0, 1))
+            made.append(torch.where(camera.mask(), view, -1.0)[None])
+        return made
+
+    def part(self, number: int) -> UInt8[np.ndarray, "_ _ 3"]:
+        """What a view is of its picture, in 8 bits, masked parts included."""
+        crop = self.crops[number]
+        return _window(self.pictures[crop.file], crop.left, crop.top, crop.width, crop.height)
+
+    def shrunk(self, most: int) -> "Shot":
+        """The shot with views of at most so many pixels along their longer sides, shrunk by area
+        averaging where they have more; each is a picture of its own."""
+        made = []
+        for number, camera in enumerate(self.rig.cameras):
+            array, lens = self.part(number), camera.lens
+            scale = min(1.0, most / max(lens.width, lens.height))
+            size = max(1, round(lens.width * scale)), max(1, round(lens.height * scale))
+            made.append((resize_area(array, *size), camera.resized(*size)))
+        return _of_views(made, self.rig)
 
 
 def read_shot(images: Sequence[Picture], rig: Rig, side: int | None = None) -> Shot:
     """The views in the pictures of a rig.
 
     images: one per file of the rig, in its order: paths, PIL images or arrays [h, w, 3] uint8, of
-    any size; lenses are rescaled to it. Views that are crops share a file.
+    any size; lenses are rescaled to it. Views that are crops share a file. Files may be grey, have
+    transparency or 16 bits.
     side: pixels; square views of this size, as the networks take them; None: as the files are.
     Raises SpiderEyeError for a wrong number of pictures or a wrong shape.
     """
@@ -47,12 +82,25 @@ def read_shot(images: Sequence[Picture], rig: Rig, side: int | None = None) -> S
         )
     arrays = [_array(image) for image in images]
     _check_order(arrays, rig, files)
-    pairs = [
-        _view(arrays[file], camera, side, images[file])
-        for camera, file in zip(rig.cameras, files, strict=True)
-    ]
-    cameras = tuple(camera for _, camera in pairs)
-    return Shot([view for view, _ in pairs], replace(rig, cameras=cameras))
+    crops, cameras = [], []
+    for camera, file in zip(rig.cameras, files, strict=True):
+        height, width = arrays[file].shape[:2]
+        try:
+            camera, part = camera.in_file(width, height)
+        except SpiderEyeError as error:
+            image = images[file]
+            label = f"{image}: " if isinstance(image, str | Path) else ""
+            raise SpiderEyeError(f"{label}{error}") from None
+        crops.append(Crop(file, *part, width, height))
+        cameras.append(camera)
+    shot = Shot(tuple(arrays), tuple(crops), replace(rig, cameras=tuple(cameras)))
+    if side is None:
+        return shot
+    squares = []
+    for number, camera in enumerate(cameras):
+        square = _window(shot.part(number), *camera.square_window())
+        squares.append((resize_area(square, side, side), camera.square().resized(side, side)))
+    return _of_views(squares, rig)
 
 
 def files_of(rig: Rig) -> list[int]:
@@ -80,27 +128,22 @@ def _check_order(arrays: Sequence[UInt8[np.ndarray, "_ _ 3"]], rig: Rig, files: 
         )
 
 
-def _view(
-    array: UInt8[np.ndarray, "h w 3"], camera: Camera, side: int | None, image: Picture
-) -> tuple[Float[Tensor, "1 3 _ _"], Camera]:
-    try:
-        camera, part = camera.in_file(array.shape[1], array.shape[0])
-    except SpiderEyeError as error:
-        label = f"{image}: " if isinstance(image, str | Path) else ""
-        raise SpiderEyeError(f"{label}{error}") from None
-    array = _window(array, *part)
-    if side is not None:
-        array = _window(array, *camera.square_window())
-        array = resize_area(array, side, side)
-        camera = camera.square().resized(side, side)
-    view = to_float(torch.from_numpy(array).permute(2, 0, 1))
-    return torch.where(camera.mask(), view, -1.0)[None], camera
+def _of_views(views: Sequence[tuple[UInt8[np.ndarray, "_ _ 3"], Camera]], rig: Rig) -> Shot:
+    """A shot of views that each are a whole picture."""
+    crops = []
+    for number, (array, _) in enumerate(views):
+        height, width = array.shape[:2]
+        crops.append(Crop(number, 0, 0, width, height, width, height))
+    cameras = tuple(camera for _, camera in views)
+    return Shot(tuple(array for array, _ in views), tuple(crops), replace(rig, cameras=cameras))
 
 
 def _window(
     array: UInt8[np.ndarray, "h w 3"], left: int, top: int, width: int, height: int
 ) -> UInt8[np.ndarray, "{height} {width} 3"]:
     """A part of a picture, black where it reaches over the edges."""
+    if left >= 0 and top >= 0 and left + width <= array.shape[1] and top + height <= len(array):
+        return np.ascontiguousarray(array[top : top + height, left : left + width])
     part = np.zeros((height, width, 3), np.uint8)
     inside = array[max(0, top) : max(0, top + height), max(0, left) : max(0, left + width)]
     y, x = max(0, -top), max(0, -left)
@@ -111,9 +154,16 @@ def _window(
 def _array(image: Picture) -> UInt8[np.ndarray, "h w 3"]:
     if isinstance(image, str | Path):
         return read_picture(Path(image))
+    if isinstance(image, Image.Image) and image.mode[0] in "IF":
+        # Pillow clips these to 255 where it converts them.
+        raise SpiderEyeError(
+            f"a PIL image of mode {image.mode} has more than 8 bits: give the path of its file, "
+            "which is scaled to 8 bits on reading"
+        )
     array = np.asarray(image.convert("RGB")) if isinstance(image, Image.Image) else image
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
         raise SpiderEyeError(
-            f"expected an array [h, w, 3] of uint8, got {list(array.shape)} of {array.dtype}"
+            f"expected an array [h, w, 3] of uint8, got {list(array.shape)} of {array.dtype}; "
+            "scale 16 bits by 1/257, repeat grey in 3 channels, drop transparency"
         )
     return array

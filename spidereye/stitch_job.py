@@ -1,9 +1,13 @@
 """`spidereye stitch`: the pictures of one shot to one panorama file."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
+from jaxtyping import Bool
 from rich.console import Console
 
 from spidereye.coverage import ENOUGH_COVERAGE, angular_resolution, coverage
@@ -11,9 +15,13 @@ from spidereye.errors import SpiderEyeError
 from spidereye.pictures import probe, write_picture
 from spidereye.rig import Rig, spider4
 from spidereye.rig_files import load_rig
+from spidereye.self_calibration import REFINEMENTS
 from spidereye.setup import coverage_warning
 from spidereye.shots import files_of
-from spidereye.stitcher import Stitcher
+from spidereye.stitcher import Correction, Panorama, Stitcher
+from spidereye.stitching import BLENDS
+from spidereye.view_sampling import KERNELS
+from spidereye.whole_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,18 @@ class StitchJob:
     f_pix_size: int = 560
     xi: float = 0.85
     device: str = "cpu"
+    refine: str | None = None  # gain | rotation (geometric) | gain,rotation; None: nothing
+    reference_view: str | None = None  # name of a view; None: the mean of all
+    blend: str = "feather"  # geometric: feather | multiband | none
+    kernel: str = "lanczos"  # geometric: lanczos | bicubic | bilinear
+    mask: Path | None = None  # a PNG to write: 255 where a view sees anything, 0 where none does
+
+    @property
+    def refinements(self) -> tuple[str, ...]:
+        """What `refine` lists."""
+        if self.refine is None:
+            return ()
+        return tuple(part.strip() for part in self.refine.split(","))
 
     def check(self) -> None:
         """SpiderEyeError for values that make no sense, alone or together."""
@@ -46,6 +66,23 @@ class StitchJob:
             )
         if self.width is not None and (self.width < 2 or self.width % 2):
             raise SpiderEyeError(f"--width must be an even number of pixels, got {self.width}")
+        for option, value, choices in (
+            *(("--refine", part, REFINEMENTS) for part in self.refinements),
+            ("--blend", self.blend, BLENDS),
+            ("--kernel", self.kernel, KERNELS),
+        ):
+            if value not in choices:
+                more = ", or both as gain,rotation" if option == "--refine" else ""
+                raise SpiderEyeError(f"{option} takes {' or '.join(choices)}{more}; got {value!r}")
+        if self.reference_view is not None and self.refine is None:
+            raise SpiderEyeError(
+                f"--reference-view {self.reference_view} goes with --refine: without it every view "
+                "stays as it is"
+            )
+        if self.mask is not None and self.mask.suffix.lower() != ".png":
+            raise SpiderEyeError(f"--mask {self.mask}: the mask is a picture that ends in .png")
+        if self.mask is not None and self.mask.absolute() == self.output.absolute():
+            raise SpiderEyeError(f"--mask and -o are both {self.mask}: give the mask its own file")
         if self.method == "geometric":
             return
         if self.checkpoint is None:
@@ -53,11 +90,21 @@ class StitchJob:
                 "--method model needs --checkpoint (a folder or run_name[@best]); without one use "
                 "--method geometric"
             )
-        for option, value in (("--width", self.width), ("--rig", self.rig)):
-            if value is not None:
+        for option, value, default in (
+            ("--width", self.width, None),
+            ("--rig", self.rig, None),
+            ("--blend", self.blend, "feather"),
+            ("--kernel", self.kernel, "lanczos"),
+        ):
+            if value != default:
                 raise SpiderEyeError(
                     f"{option} goes with --method geometric; a checkpoint has its own"
                 )
+        if "rotation" in self.refinements:
+            raise SpiderEyeError(
+                "--refine rotation goes with --method geometric: the model takes no cameras, so "
+                "refined poses would change nothing; use --refine gain"
+            )
 
 
 def stitch_files(job: StitchJob) -> None:
@@ -65,7 +112,13 @@ def stitch_files(job: StitchJob) -> None:
     job.check()
     if job.method == "model":
         weights = "ema" if job.weights == "ema" else "raw"
-        stitcher = Stitcher.load(str(job.checkpoint), weights, job.device)
+        stitcher = Stitcher.load(
+            str(job.checkpoint),
+            weights,
+            job.device,
+            refine=job.refinements,
+            reference_view=job.reference_view,
+        )
     else:
         stitcher = _geometric(job)
     console = Console(stderr=True)
@@ -79,15 +132,49 @@ def stitch_files(job: StitchJob) -> None:
         if job.rig is not None:
             cause = f"`spidereye rig check {job.rig}` draws what is missing"
         warning = (
-            f"WARNING: the views see only {seen.seen:.1%} of the sphere and the rest stays grey; "
-            f"{cause}"
+            f"WARNING: the views see only {seen.seen:.1%} of the sphere; the rest is filled "
+            f"smoothly from what surrounds it (--mask says where); {cause}"
         )
     if warning:
         console.print(warning, highlight=False, markup=False, soft_wrap=True)
     result = stitcher([str(image) for image in job.images], steps=job.steps, seed=job.seed)
+    for line in refinement_lines(result, job.refinements):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     write_picture(job.output, result.picture)
+    if job.mask is not None:
+        write_mask(job.mask, result.seen)
     height, width = result.picture.shape[:2]
     print(f"{job.output}: {width}x{height}, {stitcher.origin}")
+
+
+def refinement_lines(result: Panorama, refined: tuple[str, ...]) -> list[str]:
+    """What self-calibration found for each view, what is left, and what was skipped and why."""
+    if not refined:
+        return []
+    lines = [correction_line(correction, refined) for correction in result.corrections]
+    left = "none to be seen"
+    if result.misalignment > 0:
+        left = f"{math.degrees(result.misalignment):.2f}°"
+    return [*lines, f"remaining misalignment: {left}", *(f"note: {note}" for note in result.notes)]
+
+
+def correction_line(correction: Correction, refined: tuple[str, ...]) -> str:
+    """As in "front: gain 1.08 1.07 1.05, offset +3 +2 +4 levels, turned 0.8°"."""
+    parts = []
+    if "gain" in refined:
+        parts.append("gain " + " ".join(f"{gain:.2f}" for gain in correction.gain))
+        levels = " ".join(f"{round(255 * offset):+d}" for offset in correction.offset)
+        parts.append(f"offset {levels} levels")
+    if "rotation" in refined:
+        parts.append(f"turned {math.degrees(correction.turned):.1f}°")
+    return f"{correction.view}: {', '.join(parts)}"
+
+
+def write_mask(path: Path, seen: Bool[np.ndarray, "H W"]) -> None:
+    """An 8-bit PNG: 255 where seen, 0 elsewhere. Raises SpiderEyeError where it cannot be
+    written."""
+    _, encoded = cv2.imencode(".png", 255 * seen.astype(np.uint8))
+    write_whole(path, encoded.tobytes())
 
 
 def _geometric(job: StitchJob) -> Stitcher:
@@ -98,7 +185,15 @@ def _geometric(job: StitchJob) -> Stitcher:
     else:
         rig = load_rig(job.rig)
     width = job.width or _natural_width(rig, [width for width, _ in sizes])
-    return Stitcher.geometric(rig, (width, width // 2))
+    return Stitcher.geometric(
+        rig,
+        (width, width // 2),
+        refine=job.refinements,
+        reference_view=job.reference_view,
+        blend=job.blend,
+        kernel=job.kernel,
+        device=job.device,
+    )
 
 
 def _natural_width(rig: Rig, file_widths: list[int]) -> int:

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -76,7 +77,7 @@ def test_the_documented_command_with_small_settings_trains_evaluates_and_saves(s
     checkpoint = f"task=eval ssdd.checkpoint={folder}/last evaluation.protocols=[clean]"
     result = run(f"{DOCUMENTED} {SMALL} runs_dir={tmp_path} run_name=e {checkpoint}")
     assert result.returncode == 0, result.stderr
-    assert "model (ema)" in result.stdout and (tmp_path / "jobs" / "e" / "results.json").exists()
+    assert "(ema)" in result.stdout and (tmp_path / "jobs" / "e" / "results.json").exists()
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_train_then_stitch_and_eval(trained, views, tmp_path):
     assert "raw weights" in raw.stdout
     result = spidereye("eval", trained, f"runs_dir={tmp_path}", "run_name=e", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "model (ema)" in result.stdout and "stitch" in result.stdout
+    assert "(ema)" in result.stdout and "stitch" in result.stdout
 
 
 def test_geometric_stitch_needs_no_checkpoint(views, tmp_path):
@@ -166,6 +167,8 @@ def test_stitch_errors(views, tmp_path):
     geometric = ("--method", "geometric")
     one_line(spidereye("stitch", *views, "-o", out), "--checkpoint", "geometric")
     one_line(spidereye("stitch", *views[:3], "-o", out, *geometric), "expected 4", "got 3")
+    unknown = spidereye("stitch", *views, "-o", out, *geometric, "--refine", "foo")
+    one_line(unknown, "--refine takes gain or rotation", "gain,rotation", "'foo'")
     one_line(spidereye("stitch", *views, "-o", tmp_path / "pano.xyz", *geometric), "xyz")
     one_line(spidereye("stitch", *views, "-o", out, "--method", "magic"), "magic")
     one_line(spidereye("stitch", *views, "-o", out, "--checkpoint", "nowhere"), "nowhere")
@@ -174,6 +177,89 @@ def test_stitch_errors(views, tmp_path):
     one_line(spidereye("stitch", wide, *views[1:], "-o", out, *geometric), "aspect ratio", "64x32")
     one_line(spidereye("stitch", tmp_path / "no.png", *views[1:], "-o", out, *geometric), "no.png")
     assert not out.exists()
+
+
+@pytest.fixture(scope="module")
+def exposed(tmp_path_factory):
+    """Four views of a procedural scene, `right` darker than the others."""
+    from spidereye.scenes.scene import Scene
+
+    folder = tmp_path_factory.mktemp("exposed")
+    Image.fromarray(Scene.random(3).panorama(512)).save(folder / "scene.png")
+    made = spidereye("views", folder / "scene.png", "--rig", "spider4", "-o", folder / "views",
+                     "--size", 96, "--quality", "training")  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    paths = [folder / "views" / f"scene_{name}.png" for name in ("front", "right", "back", "left")]
+    picture = np.asarray(Image.open(paths[1]))
+    Image.fromarray(np.rint(picture * 0.8).astype(np.uint8)).save(paths[1])
+    return folder, paths
+
+
+def geometric(paths, *more):
+    """The stitch and its log. A lens of 187.6°, as spidereye views made them."""
+    result = spidereye("stitch", *paths, "-o", paths[0].parent / "pano.png",
+                       "--method", "geometric", "--width", 256, *more)  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    picture = np.asarray(Image.open(paths[0].parent / "pano.png")).astype(float)
+    return picture, result.stderr
+
+
+def test_stitch_refines_and_says_what_it_found(exposed, tmp_path):
+    folder, paths = exposed
+    truth = np.asarray(Image.open(folder / "scene.png").resize((256, 128), Image.Resampling.BOX))
+    mask = tmp_path / "masks" / "seen.png"
+    plain, log = geometric(paths)
+    assert "gain" not in log and "misalignment" not in log
+    refined, log = geometric(paths, "--refine", "gain,rotation", "--reference-view", "front",
+                             "--mask", mask)  # fmt: skip
+    lines = log.splitlines()
+    assert "coverage: 100.0%" in lines[0]
+    assert "front: gain 1.00 1.00 1.00, offset +0 +0 +0 levels, turned 0.0°" in lines
+    right = next(line for line in lines if line.startswith("right: gain "))
+    assert all(abs(float(gain) - 1.25) < 0.07 for gain in right.split(",")[0].split()[2:])
+    assert any(line.startswith("remaining misalignment: ") for line in lines)
+    assert np.abs(refined - truth).mean() < np.abs(plain - truth).mean() / 2
+    seen = np.asarray(Image.open(mask))
+    assert seen.shape == (128, 256) and seen.dtype == np.uint8 and (seen == 255).all()
+    # Every pixel from one view, and a longer lens that leaves the poles to be filled.
+    _, log = geometric(paths, "--refine", "gain", "--blend", "none", "--f-pix-size", 320,
+                       "--kernel", "bilinear", "--mask", mask)  # fmt: skip
+    assert "turned" not in log and "(--mask says where)" in log
+    assert set(np.unique(np.asarray(Image.open(mask)))) == {0, 255}
+
+
+def test_stitch_takes_what_cameras_leave_behind(exposed, tmp_path):
+    """Sixteen bits, grey, transparency, another size; a view that is black or saturated."""
+    _, paths = exposed
+    expected, _ = geometric(paths)
+    pictures = [np.asarray(Image.open(path)) for path in paths]
+    odd = [tmp_path / f"odd_{path.name}" for path in paths]
+    Image.fromarray(pictures[0]).convert("RGBA").save(odd[0])
+    Image.fromarray(pictures[1]).resize((192, 192), Image.Resampling.NEAREST).save(odd[1])
+    cv2.imwrite(str(odd[2]), pictures[2][..., ::-1].astype(np.uint16) * 257)
+    Image.fromarray(pictures[3]).convert("L").save(odd[3])
+    made, _ = geometric(odd, "--f-pix", 220, "--refine", "gain")
+    grey = [expected.mean(-1)[:, part].mean() for part in (slice(32, 96), slice(160, 224))]
+    assert abs(made.mean(-1)[:, 32:96].mean() - grey[0]) < 12  # left, which is grey
+    assert abs(made.mean() - expected.mean()) < 12
+    for level in (0, 255):
+        Image.fromarray(np.full_like(pictures[1], level)).save(odd[1])
+        made, log = geometric([paths[0], odd[1], *paths[2:]], "--refine", "gain,rotation")
+        assert "note: right: too little of it overlaps, or it is black or saturated" in log
+        plain, _ = geometric([paths[0], odd[1], *paths[2:]])
+        assert np.abs(made - plain).mean() < 3
+
+
+def test_eval_of_the_stitches_alone(tiny_panoramas, tmp_path):
+    more = (f"dataset.root={tiny_panoramas}", "dataset.im_size=16", f"runs_dir={tmp_path}",
+            "ssdd.decoder_image_size=[32,16]", "evaluation.protocols=[clean]", "run_name=s",
+            "dataset.num_workers=0")  # fmt: skip
+    result = spidereye("eval", "stitch", *more, "-cn", "SpiderEye")
+    assert result.returncode == 0, result.stderr
+    assert "stitch + gain" in result.stdout and "(ema)" not in result.stdout
+    assert (tmp_path / "jobs" / "s" / "results.json").exists()
+    assert "coverage: 0.4%" in result.stderr  # f_pix=220 at 16 pixels; the default sees all
+    one_line(spidereye("eval", "some@best", "-cn", "SpiderEye"), "-cn and -cd go with")
 
 
 def test_data_errors(tmp_path, trained):

@@ -146,7 +146,7 @@ def test_a_car_photograph_is_undistorted_as_opencv_does_it(shared, name):
     shot = read_shot([np.ascontiguousarray(photograph)], rig)
     perspective = UCM.create(250.0, 0.0, 600, 400)
     seen_from = Camera("perspective", perspective, rig.cameras[0].rotation, ORIGIN)
-    ours, seen = reproject(shot.views[0], shot.rig.cameras[0], seen_from)
+    ours, seen = reproject(shot.views[0], shot.rig.cameras[0], seen_from, "bilinear")
 
     storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_READ)
     matrix, distortion = (storage.getNode(k).mat() for k in ("camera_matrix", "dist_coeffs"))

@@ -1,0 +1,141 @@
+"""Geometric stitches of one shot after another: what the cameras decide is computed once and kept.
+
+On the CPU pictures stay in 8 bits from file to file; blending in bands, and other devices, work on
+floats.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from spidereye.coverage import angular_resolution
+from spidereye.frame_stitching import FramePlan
+from spidereye.pictures import resize_area, to_uint8
+from spidereye.rig import Rig, fingerprint
+from spidereye.self_calibration import Calibrated
+from spidereye.shots import Shot, files_of
+from spidereye.stitching import Blend, StitchPlan
+from spidereye.view_sampling import Kernel
+
+Made = tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]
+
+_MOST_PLANS = 2  # one of 2048x1024 from four views takes 61 MB
+_MISALIGNMENT_STEP = 0.25  # pixels of the panorama: finer differences make no plan of their own
+
+
+# By how many times a view is finer than a panorama that is made twice as fine in 8 bits and then
+# averaged; point by point it would alias. Pictures of the rig's natural size are below it.
+_FINE = 1.55
+_MOST_DOUBLINGS = 2
+
+
+@dataclass(frozen=True)
+class ShotStitch:
+    """Stitches shots to panoramas of `size` (W, H), W = 2H.
+
+    plans: those used last, by what they depend on.
+    """
+
+    size: tuple[int, int]
+    kernel: Kernel
+    blend: Blend
+    device: torch.device
+    plans: OrderedDict[str, FramePlan | StitchPlan] = field(default_factory=OrderedDict)
+
+    def __call__(self, shot: Shot, rig: Rig, found: Calibrated | None) -> Made:
+        """(8-bit panorama, how many views see each pixel) of a shot of a rig.
+
+        found: the colours and rotations to use in place of the rig's.
+        """
+        if self.device.type == "cpu" and self.blend != "multiband":
+            return self._in_bytes(shot, _turned(rig, found), found)
+        return self._in_floats(shot, _turned(shot.rig, found), found)
+
+    def _in_bytes(self, shot: Shot, rig: Rig, found: Calibrated | None) -> Made:
+        """The stitch of 8-bit pictures as they are."""
+        width, height = self.size
+        off = self._misalignment(found)
+
+        def make() -> FramePlan:
+            times = 2 ** _doublings(shot.rig, width)
+            return FramePlan.for_files(
+                rig.cameras, files_of(rig), shot.sizes, times * height, times * width,
+                rig.sphere_radius, self.kernel, "none" if self.blend == "none" else "feather", off,
+            )  # fmt: skip
+
+        plan = self._plan(f"{fingerprint(rig)} {shot.sizes} {off}", make)
+        assert isinstance(plan, FramePlan)
+        colours = () if found is None else (found.gain, found.offset)
+        made, times = plan(shot.pictures, *colours), len(plan.count) // height
+        count = plan.count[times // 2 :: times, times // 2 :: times].copy()
+        return resize_area(made, width, height), count
+
+    def _in_floats(self, shot: Shot, rig: Rig, found: Calibrated | None) -> Made:
+        """The stitch of float views, in bands or on another device."""
+        width, height = self.size
+        off = self._misalignment(found)
+
+        def make() -> StitchPlan:
+            return StitchPlan.for_cameras(
+                rig.cameras, height, width, rig.sphere_radius, self.kernel, self.blend,
+                self.device, off,
+            )  # fmt: skip
+
+        plan = self._plan(f"{fingerprint(rig)} {off}", make)
+        assert isinstance(plan, StitchPlan)
+        made = plan([view.to(self.device) for view in corrected_views(shot, found)])
+        return in_bytes(made.panorama), made.count[0, 0].to(torch.uint8).cpu().numpy()
+
+    def _misalignment(self, found: Calibrated | None) -> float:
+        """In radians, in whole steps."""
+        step = _MISALIGNMENT_STEP * 2 * math.pi / self.size[0]
+        return 0.0 if found is None else round(found.misalignment / step) * step
+
+    def _plan(self, key: str, make: Callable[[], FramePlan | StitchPlan]) -> FramePlan | StitchPlan:
+        """The plan kept under a key, or a new one in place of the one used longest ago."""
+        if key not in self.plans:
+            while len(self.plans) >= _MOST_PLANS:
+                self.plans.popitem(last=False)
+            self.plans[key] = make()
+        self.plans.move_to_end(key)
+        return self.plans[key]
+
+
+def corrected_views(shot: Shot, found: Calibrated | None) -> list[Float[Tensor, "1 3 _ _"]]:
+    """The views of a shot in [-1, 1], their colours corrected and not clipped, black outside their
+    masks."""
+    if found is None:
+        return shot.views
+    made = []
+    for number, (view, camera) in enumerate(zip(shot.views, shot.rig.cameras, strict=True)):
+        gain = found.gain[number].float()[:, None, None]
+        # On [-1, 1], v = (x + 1)/2: gain·x + (gain + 2·offset - 1).
+        shift = gain + 2 * found.offset[number].float()[:, None, None] - 1
+        made.append(torch.where(camera.mask(), view * gain + shift, -1.0))
+    return made
+
+
+def in_bytes(panorama: Float[Tensor, "1 3 H W"]) -> UInt8[np.ndarray, "H W 3"]:
+    """A panorama in [-1, 1] in 8 bits."""
+    picture = to_uint8(panorama[0].float()).permute(1, 2, 0).cpu().numpy()
+    return np.ascontiguousarray(picture)
+
+
+def _doublings(rig: Rig, width: int) -> int:
+    """How often the panorama is doubled before it is averaged to its size."""
+    finest = max(angular_resolution(camera).mean for camera in rig.cameras) * 360 / width
+    return min(_MOST_DOUBLINGS, max(0, 1 + math.floor(math.log2(max(finest, 1e-6) / _FINE))))
+
+
+def _turned(rig: Rig, found: Calibrated | None) -> Rig:
+    """The rig with the rotations that were found."""
+    if found is None:
+        return rig
+    pairs = zip(rig.cameras, found.cameras, strict=True)
+    return replace(rig, cameras=tuple(replace(c, rotation=new.rotation) for c, new in pairs))

@@ -1,0 +1,256 @@
+"""`Stitcher`: refined where the overlaps tell, left alone elsewhere, fast the second time."""
+
+import math
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from spidereye import Stitcher, rotation
+from spidereye.config import Config
+from spidereye.errors import SpiderEyeError
+from spidereye.model import SpiderEyeModel
+from spidereye.pictures import resize_area, to_float, to_uint8
+from spidereye.render import render_each
+from spidereye.rig import Rig, spider4
+from spidereye.rotation import angle_between
+from spidereye.scenes.scene import Scene
+from spidereye.self_calibration import self_calibrate
+from spidereye.shots import read_shot
+from spidereye.stitch_job import StitchJob
+
+SIDE = 96
+RIG = spider4(220 * SIDE / 560, 0.85, SIDE)
+SIZE = (256, 128)
+BOTH = ("gain", "rotation")
+# Degrees of yaw, pitch and roll, and gains and offsets, that are about nought on the mean over the
+# rig, because views alone do not tell the mean.
+TURNS = ((2.0, -1.5, 1.0), (-2.5, 1.0, -1.0), (-2.0, -1.5, 1.0), (2.5, 1.0, -1.0))
+COLOURS = ((1.111, 0.02), (0.909, -0.02), (1.053, -0.03), (0.952, 0.03))
+
+
+@pytest.fixture(scope="module")
+def panorama() -> np.ndarray:
+    return Scene.random(3).panorama(512)
+
+
+def rendered(panorama: np.ndarray, rig: Rig) -> list[np.ndarray]:
+    picture = to_float(torch.from_numpy(panorama).permute(2, 0, 1))[None].double()
+    views = [view for view, _ in render_each(picture, rig.cameras)]
+    return [to_uint8(view[0]).permute(1, 2, 0).contiguous().numpy() for view in views]
+
+
+def turned(rig: Rig, degrees) -> Rig:
+    cameras = [
+        replace(camera, rotation=camera.rotation @ rotation.from_degrees(*angles))
+        for camera, angles in zip(rig.cameras, degrees, strict=True)
+    ]
+    return replace(rig, cameras=tuple(cameras))
+
+
+def exposed(pictures, colours) -> list[np.ndarray]:
+    return [
+        np.rint(picture * gain + 255 * offset).clip(0, 255).astype(np.uint8)
+        for picture, (gain, offset) in zip(pictures, colours, strict=True)
+    ]
+
+
+def psnr(made: np.ndarray, panorama: np.ndarray) -> float:
+    truth = resize_area(panorama, made.shape[1], made.shape[0])
+    error = np.square(made.astype(float) - truth).mean()
+    return 10 * math.log10(255**2 / max(error, 1e-9))
+
+
+def geometric(*refine, **more) -> Stitcher:
+    return Stitcher.geometric(RIG, SIZE, refine=refine, **more)
+
+
+@pytest.fixture(scope="module")
+def shaken(panorama) -> list[np.ndarray]:
+    return exposed(rendered(panorama, turned(RIG, TURNS)), COLOURS)
+
+
+def test_refinement_improves_a_jittered_shot(panorama, shaken):
+    plain, gain, both = (geometric(*what)(shaken) for what in ((), ("gain",), BOTH))
+    assert psnr(gain.picture, panorama) > psnr(plain.picture, panorama) + 2
+    assert psnr(both.picture, panorama) > psnr(gain.picture, panorama) + 2
+    assert plain.corrections == () and plain.misalignment == 0 and plain.notes == ()
+    assert [c.view for c in both.corrections] == list(RIG.names)
+    assert all(c.turned > math.radians(0.5) for c in both.corrections)
+    assert all(c.turned == 0 for c in gain.corrections) and gain.misalignment > 0
+    brighter = [c.gain[1] for c in both.corrections]
+    assert brighter[1] > brighter[3] > brighter[2] > brighter[0]
+    for blend in ("multiband", "none"):
+        better, worse = (geometric(*what, blend=blend)(shaken) for what in (BOTH, ()))
+        assert psnr(better.picture, panorama) > psnr(worse.picture, panorama) + 2
+
+
+def test_the_reference_view_keeps_its_colours_and_pose(panorama):
+    """Where the truth is absolute: one view is exact and the panorama is made to fit it."""
+    turns, colours = ((0.0, 0.0, 0.0), *TURNS[1:]), ((1.0, 0.0), *COLOURS[1:])
+    pictures = exposed(rendered(panorama, turned(RIG, turns)), colours)
+    free, fixed = (geometric(*BOTH, reference_view=name)(pictures) for name in (None, "front"))
+    front = fixed.corrections[0]
+    assert front.turned < 1e-4 and np.allclose(front.gain, 1) and np.allclose(front.offset, 0)
+    assert psnr(fixed.picture, panorama) > psnr(free.picture, panorama) + 3
+    assert psnr(fixed.picture, panorama) > psnr(geometric()(pictures).picture, panorama) + 5
+
+
+def test_the_second_shot_uses_the_plan_of_the_first(panorama):
+    pictures = rendered(panorama, RIG)
+    stitcher = Stitcher.geometric(RIG, (512, 256))
+    seconds, plans = [], []
+    for _ in range(3):
+        start = time.perf_counter()
+        stitcher(pictures)
+        seconds.append(time.perf_counter() - start)
+        plans.append(next(iter(stitcher.stitch.plans.values())))
+    assert plans[0] is plans[1] is plans[2]
+    assert min(seconds[1:]) < seconds[0] / 2
+    # Other sizes and rigs have plans of their own; only the last ones are kept.
+    larger = [cv2.resize(picture, None, fx=2, fy=2) for picture in pictures]
+    stitcher(larger)
+    stitcher(pictures, turned(RIG, TURNS))
+    assert len(stitcher.stitch.plans) == 2
+    assert all(plan is not plans[0] for plan in stitcher.stitch.plans.values())
+
+
+def test_what_nobody_sees_is_filled_and_flagged(panorama):
+    rig = spider4(220 * SIDE / 320, 0.85, SIDE)  # about 120° each
+    pictures = rendered(panorama, rig)
+    for blend in ("feather", "multiband", "none"):
+        made = Stitcher.geometric(rig, SIZE, blend=blend)(pictures)
+        assert 0.5 < made.seen.mean() < 0.95 and not made.seen[0].any()
+        np.testing.assert_array_equal(made.seen, made.count > 0)
+        assert psnr(made.picture[48:80], resize_area(panorama, *SIZE)[48:80]) > 25
+        # Smooth: from column to column next to nothing, neither black nor grey.
+        assert np.abs(np.diff(made.picture[:2].astype(int), axis=1)).max() < 12
+        assert made.picture[0].std() < 40 and made.picture[0].min() > 0
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_a_black_or_saturated_view_is_left_out_and_said(panorama, shaken, level):
+    """Refinement of the other three may not suffer, and the picture is no worse."""
+    pictures = [shaken[0], np.full_like(shaken[1], level), *shaken[2:]]
+    plain, refined = geometric()(pictures), geometric(*BOTH)(pictures)
+    assert any(note.startswith("right: ") and "black" in note for note in refined.notes)
+    assert refined.corrections[1].gain == (1, 1, 1) and refined.corrections[1].turned == 0
+    assert psnr(refined.picture, panorama) > psnr(plain.picture, panorama) - 0.2
+
+
+def test_flat_overlaps_are_not_made_worse():
+    """Snow under an overcast sky: a ramp of 20 levels, and drifts of a few."""
+    drifts = np.random.default_rng(0).normal(0, 2, (8, 16, 3))
+    snow = np.linspace(235, 215, 256)[:, None, None] + cv2.resize(drifts, (512, 256))
+    snow = np.rint(snow).astype(np.uint8)
+    pictures = rendered(snow, RIG)
+    plain = psnr(geometric()(pictures).picture, snow)
+    for refine in (("gain",), BOTH):
+        refined = geometric(*refine)(pictures)
+        assert psnr(refined.picture, snow) > plain - 0.2
+        assert all(correction.turned < math.radians(0.1) for correction in refined.corrections)
+    assert "poses left as they are" in " ".join(refined.notes)
+
+
+def test_large_views_are_compared_at_a_smaller_size(panorama):
+    """What the shrunk views tell is what the large ones would."""
+    rig = turned(RIG, TURNS)
+    large = replace(rig, cameras=tuple(camera.resized(600, 600) for camera in rig.cameras))
+    pictures = rendered(panorama, large)
+    shot = read_shot(pictures, RIG)
+    small = shot.shrunk(512)
+    assert small.views[0].shape == (1, 3, 512, 512) and small.rig.cameras[0].lens.width == 512
+    found, expected = (self_calibrate(one.views, one.rig.cameras, BOTH) for one in (small, shot))
+    for one, other in zip(found.cameras, expected.cameras, strict=True):
+        assert float(angle_between(one.rotation, other.rotation)) < math.radians(0.03)
+    assert float((found.gain - expected.gain).abs().max()) < 0.005
+    assert float((found.offset - expected.offset).abs().max()) < 0.003
+
+
+def test_files_of_any_kind_and_size(panorama, tmp_path):
+    """Sixteen bits beside eight, grey beside RGBA, one file twice as large."""
+    grey = cv2.cvtColor(panorama, cv2.COLOR_RGB2GRAY)
+    pictures = rendered(np.repeat(grey[..., None], 3, axis=-1), RIG)
+    expected = geometric()(pictures).picture.astype(int)
+    paths = [tmp_path / f"{name}.png" for name in RIG.names]
+    cv2.imwrite(str(paths[0]), pictures[0].astype(np.uint16) * 257)  # 16-bit RGB
+    cv2.imwrite(str(paths[1]), pictures[1][..., 0].astype(np.uint16) * 257)  # 16-bit grey
+    alpha = np.full((SIDE, SIDE, 1), 200, np.uint8)
+    Image.fromarray(np.concatenate((pictures[2], alpha), axis=-1)).save(paths[2])
+    Image.fromarray(pictures[3][..., 0]).resize((2 * SIDE, 2 * SIDE), 0).save(paths[3])
+    made = geometric(*BOTH)(paths)
+    assert np.abs(geometric()(paths).picture - expected).mean() < 2
+    assert np.abs(made.picture - expected).mean() < 4
+    with pytest.raises(SpiderEyeError, match=r"mode I;16 has more than 8 bits: give the path"):
+        geometric()([Image.open(path) for path in (paths[1], *paths[1:])])
+    with pytest.raises(SpiderEyeError, match=r"of uint16; scale 16 bits"):
+        geometric()([pictures[0].astype(np.uint16), *pictures[1:]])
+
+
+def test_settings_that_make_no_sense_are_explained():
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"refine": ("tint",)}, "refine takes gain, rotation; got 'tint'"),
+        ({"blend": "poisson"}, "blend takes feather, multiband, none; got"),
+        ({"kernel": "nearest"}, "kernel takes bilinear, bicubic, lanczos; got"),
+        ({"reference_view": "front"}, "goes with refine: without it"),
+        ({"refine": ("gain",), "reference_view": "top"}, "has front, right, back, left"),
+    ]
+    for more, words in wrong:
+        with pytest.raises(SpiderEyeError, match=words):
+            Stitcher(RIG, SIZE, **more)
+
+
+def test_options_that_make_no_sense_are_explained():
+    """Those of the command, before anything is read."""
+    job = StitchJob([Path("a.png")], Path("out.png"), "geometric")
+    model = replace(job, method="model", checkpoint="x")
+    both = "--refine takes gain or rotation, or both as gain,rotation; got 'foo'"
+    for wrong, words in (
+        (replace(job, refine="foo"), both),
+        (replace(job, refine="gain,"), "got ''"),
+        (
+            replace(job, blend="poisson"),
+            "--blend takes feather or multiband or none; got 'poisson'",
+        ),
+        (replace(job, kernel="nearest"), "--kernel takes"),
+        (replace(job, reference_view="front"), "--reference-view front goes with --refine"),
+        (replace(job, mask=Path("mask.jpg")), "ends in .png"),
+        (replace(job, mask=Path("out.png")), "its own file"),
+        (replace(model, blend="none"), "--blend goes with --method geometric"),
+        (replace(model, refine="gain,rotation"), "--refine rotation goes with --method geometric"),
+    ):
+        with pytest.raises(SpiderEyeError, match=re.escape(words)):
+            wrong.check()
+    replace(job, refine="rotation, gain", reference_view="front", mask=Path("m.PNG")).check()
+    replace(model, refine="gain", mask=Path("m.png")).check()
+
+
+def test_a_model_takes_compensated_views(shaken):
+    config = Config()
+    config.dataset.im_size, config.ssdd.decoder_image_size = 16, [32, 16]
+    config.ssdd.decoder, config.ssdd.encoder_width, config.ssdd.fm_sampler.steps = "XS", 32, 1
+    torch.manual_seed(0)
+    model = SpiderEyeModel(config.model())
+    plain, gain = (Stitcher(RIG, (32, 16), model, config, refine=r) for r in ((), ("gain",)))
+    with_gain = gain(shaken)
+    assert len(with_gain.corrections) == 4 and with_gain.corrections[1].gain[0] > 1.01
+    assert with_gain.seen.all() and with_gain.picture.shape == (16, 32, 3)
+    assert np.abs(with_gain.picture.astype(int) - plain(shaken).picture).max() > 0
+    with pytest.raises(SpiderEyeError, match="geometric stitch only: the model takes no cameras"):
+        Stitcher(RIG, (32, 16), model, config, refine=("gain", "rotation"))
+
+
+def test_views_much_finer_than_the_panorama_are_averaged(panorama):
+    """Read point by point they would alias."""
+    cameras = tuple(camera.resized(320, 320) for camera in RIG.cameras)
+    pictures = rendered(panorama, Rig(cameras))
+    made = Stitcher.geometric(RIG, (128, 64))(pictures)
+    assert made.picture.shape == (64, 128, 3) and made.count.shape == (64, 128)
+    assert psnr(made.picture, panorama) > 36
