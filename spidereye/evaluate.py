@@ -178,7 +178,13 @@ def _stitches(
             shot = list(views[:, None].unbind(0))
             found = self_calibrate(shot, cameras, refine, shots.reference, radius)
             refined = stitch(
-                found.views, found.cameras, height, width, radius, misalignment=found.misalignment
+                found.views,
+                found.cameras,
+                height,
+                width,
+                radius,
+                misalignment=found.misalignment,
+                blank=found.blank,
             )
             parts.append(refined.panorama)
             skipped[sample][name] = found.notes

@@ -14,7 +14,7 @@ from spidereye.camera import Camera, Crop
 from spidereye.errors import SpiderEyeError
 from spidereye.frame_tiles import LEAST, STRIP, Patch, Tile, one_per_source
 from spidereye.panorama import panorama_rays
-from spidereye.recolouring import neutral_ends
+from spidereye.recolouring import neutral_highlights
 from spidereye.view_weights import blend_weight, resolution
 
 Picture = UInt8[np.ndarray, "_ _ 3"] | UInt8[np.ndarray, "_ _"]
@@ -62,7 +62,7 @@ class Source:
             else:
                 cv2.LUT(part, table, dst=place)
                 if part.ndim == 3:
-                    neutral_ends(part, place)
+                    neutral_highlights(part, place)
         flat = window.reshape(-1, *picture.shape[2:])
         flat[self.outside] = flat[self.nearest]
         if self.shrink == 1:

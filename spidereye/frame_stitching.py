@@ -78,19 +78,23 @@ class FramePlan:
         kernel: Kernel = "lanczos",
         blend: Blend = "feather",
         misalignment: float = 0.0,
+        blank: Sequence[int] = (),
     ) -> "FramePlan":
         """The plan for pictures that are one view each, in the cameras' sizes and order.
 
         cameras: of batch shape [].   blend: `feather` weighs by view_weights.blend_weight, `none`
         takes every pixel from the view of the largest weight.   misalignment: radians by which the
-        views are known to be off each other (self_calibration.Calibrated).
+        views are known to be off each other.   blank: views that count only where no other sees
+        (both as in self_calibration.Calibrated).
         Raises SpiderEyeError for views that are too large for OpenCV.
         """
         crops = []
         for number, camera in enumerate(cameras):
             size = camera.lens.width, camera.lens.height
             crops.append(Crop(number, 0, 0, *size, *size))
-        return _planned(cameras, crops, (height, width), sphere_radius, kernel, blend, misalignment)
+        return _planned(
+            cameras, crops, (height, width), sphere_radius, kernel, blend, misalignment, blank
+        )
 
     @classmethod
     def for_files(
@@ -104,6 +108,7 @@ class FramePlan:
         kernel: Kernel = "lanczos",
         blend: Blend = "feather",
         misalignment: float = 0.0,
+        blank: Sequence[int] = (),
     ) -> "FramePlan":
         """The plan for pictures as a rig writes them, with several views in one or not. Views of
         one picture that are not blended are one remap straight from it, unless they are read so
@@ -117,7 +122,9 @@ class FramePlan:
             camera, part = camera.in_file(*sizes[file])
             crops.append(Crop(file, *part, *sizes[file]))
             placed.append(camera)
-        return _planned(placed, crops, (height, width), sphere_radius, kernel, blend, misalignment)
+        return _planned(
+            placed, crops, (height, width), sphere_radius, kernel, blend, misalignment, blank
+        )
 
     def __call__(
         self,
@@ -195,10 +202,11 @@ def _planned(
     kernel: Kernel,
     blend: Blend,
     misalignment: float,
+    blank: Sequence[int],
 ) -> FramePlan:
     cameras = [_seeing_all(camera.to(torch.device("cpu"), torch.float64)) for camera in cameras]
     hard = blend == "none"
-    tiles, count = shares_of(cameras, *size, _TILE[blend], sphere_radius, hard, misalignment)
+    tiles, count = shares_of(cameras, *size, _TILE[blend], sphere_radius, hard, misalignment, blank)
     shrinks = [shrink_of(camera, size[1], sphere_radius) for camera in cameras]
     tiles, sources = with_sources(tiles, cameras, crops, shrinks, _REACH[kernel], hard)
     return FramePlan(kernel, blend, count, tuple(crops), sources, tuple(tiles))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spidereye.camera import Camera
 from spidereye.panorama import panorama_rays
-from spidereye.view_weights import blend_weight, sharpness
+from spidereye.view_weights import BLANK, blend_weight, sharpness
 
 WHOLE = 255  # what the shares of a pixel's views sum to
 
@@ -57,14 +57,16 @@ def shares_of(
     sphere_radius: float,
     hard: bool,
     misalignment: float = 0.0,
+    blank: Sequence[int] = (),
 ) -> tuple[list[Tile], UInt8[np.ndarray, "{height} {width}"]]:
     """Tiles of at most `tile` rows and columns, and how many views see each pixel of the panorama.
 
     The patches' sources are the views' numbers, their u and v pixels of the views.
     hard: the view of the largest weight has the whole share.   misalignment: radians by which the
-    views are known to be off each other.
+    views are known to be off each other.   blank: views that count only where no other sees.
     """
-    say = sharpness(misalignment * width / (2 * math.pi))
+    how = sharpness(misalignment * width / (2 * math.pi))
+    say = [(BLANK if view in blank else 1.0, *how) for view in range(len(cameras))]
     rays = panorama_rays(height, width, dtype=torch.float32)
     count = np.empty((height, width), np.uint8)
     tiles = []
@@ -84,12 +86,12 @@ def _patches(
     rays: Float32[Tensor, "h w 3"],
     sphere_radius: float,
     hard: bool,
-    say: tuple[float, float],
+    say: Sequence[tuple[float, float, float]],
 ) -> tuple[list[Patch], UInt8[np.ndarray, "h w"]]:
     strips = rays.split(max(1, STRIP // rays.shape[1]))
     places, weights = [], []
-    for camera in cameras:
-        parts = [_places_and_weights(camera, strip, sphere_radius, say) for strip in strips]
+    for camera, own in zip(cameras, say, strict=True):
+        parts = [_places_and_weights(camera, strip, sphere_radius, own) for strip in strips]
         places.append(torch.cat([pixels for pixels, _ in parts]))
         weights.append(torch.cat([weight for _, weight in parts]))
     weight = torch.stack(weights)
@@ -110,11 +112,12 @@ def _places_and_weights(
     camera: Camera,
     rays: Float32[Tensor, "h w 3"],
     sphere_radius: float,
-    say: tuple[float, float],
+    say: tuple[float, float, float],
 ) -> tuple[Float32[Tensor, "h w 2"], Float32[Tensor, "h w"]]:
     rays = rays.double()
     pixels, seen = camera.project(rays, sphere_radius)
-    weight = blend_weight(camera, rays, pixels, seen, sphere_radius, *say)
+    factor, power, rim = say
+    weight = factor * blend_weight(camera, rays, pixels, seen, sphere_radius, power, rim)
     # The weights' scale is of no matter, but they may be below what float32 can count.
     return pixels.float(), (weight.clamp(LEAST, 1e30) * seen).float()
 

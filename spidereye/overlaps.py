@@ -8,10 +8,11 @@ which say only "at least" or "at most") take part in the blur, a comparison coun
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from spidereye import view_weights
@@ -28,6 +29,16 @@ _MOST_POINTS = 24_000
 _LEAST_OVERLAP = 0.01  # of the sphere, which a view has to share with others
 _TEXTURE = 0.02  # in [0, 1]: what varies less is flat
 _LEAST_CORRELATION = 0.3
+_BLANK = 0.1  # of what a view sees is neither black nor saturated: less shows nothing
+_NOISE = 0.015  # in [0, 1]: smaller differences are no misalignment
+
+
+class Stranger(StrEnum):
+    """Why a view takes no part."""
+
+    ALONE = "too little of it overlaps with others"
+    BLANK = "it is black or saturated"
+    UNLIKE = "it does not look like its neighbours"
 
 
 @dataclass(frozen=True)
@@ -48,13 +59,14 @@ class BlurredView:
 class Readings:
     """What N views say along P rays. weight is 0 where a view does not see.
 
-    colour: in [0, 1].   slope: its derivatives by the pixel's u and v.   resolution: pixels per
-    radian of each view, in the median.
+    colour: in [0, 1].   slope: its derivatives by the pixel's u and v.   inside: where a view sees,
+    whatever it shows there.   resolution: pixels per radian of each view, in the median.
     """
 
     colour: Float[Tensor, "N 3 P"]
     slope: Float[Tensor, "N 2 3 P"]
     weight: Float[Tensor, "N 3 P"]
+    inside: Bool[Tensor, "N P"]
     resolution: Float[Tensor, " N"]
 
 
@@ -119,13 +131,13 @@ def read_overlaps(
     slope = image[:, 3:9].unflatten(1, (2, 3))
     weight = image[:, 9:].clamp(0, 1).square() * inside
     resolution = torch.tensor([view.resolution for view in views], dtype=torch.float64)
-    return Readings(image[:, :3], slope, weight, resolution)
+    return Readings(image[:, :3], slope, weight, inside[:, 0], resolution)
 
 
 def strangers(
     readings: Readings, gain: Float64[Tensor, "N 3"], offset: Float64[Tensor, "N 3"]
-) -> dict[int, str]:
-    """Views that no correction makes agree with the others, and why, in words.
+) -> dict[int, Stranger]:
+    """Views that no correction makes agree with the others, and why.
 
     gain, offset: what makes the views agree as well as they do.
     """
@@ -137,14 +149,16 @@ def strangers(
         theirs = (torch.cat((made[:view], made[view + 1 :])) * others).sum(0)
         both = weight[view] * others.amax(dim=0)
         if float((both > 0.25).double().mean()) < _LEAST_OVERLAP:
-            reasons[view] = "too little of it overlaps, or it is black or saturated there"
+            shows = weight[view][readings.inside[view]]
+            blank = len(shows) > 0 and float(shows.mean()) < _BLANK
+            reasons[view] = Stranger.BLANK if blank else Stranger.ALONE
             continue
         theirs = theirs / others.sum(0).clamp_min(1e-9)
         # Before compensation: a gain near 0 would make any view look flat.
         own = readings.colour[view].mean(dim=0)
         spread, own_spread, correlation = _correlated(theirs, own, both)
         if spread > _TEXTURE and (own_spread < _TEXTURE / 4 or correlation < _LEAST_CORRELATION):
-            reasons[view] = f"it does not look like its neighbours (correlation {correlation:.2f})"
+            reasons[view] = Stranger.UNLIKE
     return reasons
 
 
@@ -152,7 +166,7 @@ def misalignment(readings: Readings, angle: float) -> float:
     """Radians by which views are off each other: the root mean square of their differences, as a
     multiple of how much their colours change per radian; 0 up to the comparison's angle, which
     views of different sharpness reach. Colours have to be compensated."""
-    differences = slopes = 0.0
+    differences = slopes = total = 0.0
     # The square per radian, half of it along either direction.
     change = (readings.slope * readings.resolution[:, None, None, None]).square().sum(1) / 2
     for i in range(len(readings.colour)):
@@ -160,7 +174,10 @@ def misalignment(readings: Readings, angle: float) -> float:
             both = readings.weight[i] * readings.weight[j]
             differences += float((both * (readings.colour[i] - readings.colour[j]).square()).sum())
             slopes += float((both * (change[i] + change[j]) / 2).sum())
-    return math.sqrt(max(0.0, differences / slopes - angle**2)) if slopes > 0 else 0.0
+            total += float(both.sum())
+    if slopes == 0 or differences < _NOISE**2 * total:
+        return 0.0
+    return math.sqrt(max(0.0, differences / slopes - angle**2))
 
 
 def _correlated(

@@ -1,11 +1,12 @@
 """Giving a view the gain and offset that were found for it, in floats and in 8 bits.
 
-Clipped values say only "at least" (white) or "at most" (black), so that gain and offset are a bound
-for them and would tint a white sky. There a clipped channel takes the largest channel of its pixel,
-or at black the smallest: burnt highlights and lost shadows are taken for neutral. Under the jitter
-protocol on panoramas/val that is worth 0.19 dB.
+A saturated value says only "at least", so that gain and offset make of it a lower bound, and would
+tint a white sky. There a channel takes the largest channel of its pixel: burnt highlights are taken
+for neutral. Under the jitter protocol on panoramas/val that is worth 0.19 dB; the like for lost
+shadows would be worth 0.002 more.
 """
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, UInt8
@@ -14,6 +15,8 @@ from torch import Tensor
 from spidereye.errors import SpiderEyeError
 
 CLIPPED = 1.5 / 127.5  # from either end of [-1, 1]: the two outermost of 256 levels
+
+_SATURATED = np.where(np.arange(256) >= 254, 255, 0).astype(np.uint8)
 
 
 def recoloured(
@@ -27,8 +30,7 @@ def recoloured(
     like = {"device": view.device, "dtype": view.dtype}
     shift = (gain + 2 * offset - 1).to(**like)[:, None, None]
     made = view * gain.to(**like)[:, None, None] + shift
-    white = torch.where(view >= 1 - CLIPPED, made.amax(dim=1, keepdim=True), made)
-    return torch.where(view <= -1 + CLIPPED, made.amin(dim=1, keepdim=True), white)
+    return torch.where(view >= 1 - CLIPPED, made.amax(dim=1, keepdim=True), made)
 
 
 def tables(
@@ -51,12 +53,11 @@ def tables(
     return [None if (t == values).all() else t.astype(np.uint8)[None] for t in made]
 
 
-def neutral_ends(before: UInt8[np.ndarray, "h w 3"], after: UInt8[np.ndarray, "h w 3"]) -> None:
-    """Make `after`, which a table made of `before`, neutral where that was clipped; in place."""
-    clipped = (before <= 1) | (before >= 254)
-    rows, columns = np.nonzero(clipped[..., 0] | clipped[..., 1] | clipped[..., 2])
-    if not len(rows):
-        return
-    old, new = before[rows, columns], after[rows, columns]
-    white = np.where(old >= 254, new.max(axis=1, keepdims=True), new)
-    after[rows, columns] = np.where(old <= 1, new.min(axis=1, keepdims=True), white)
+def neutral_highlights(
+    before: UInt8[np.ndarray, "h w 3"], after: UInt8[np.ndarray, "h w 3"]
+) -> None:
+    """Make `after`, which a table made of `before`, neutral where that was saturated; in place."""
+    saturated = cv2.LUT(before, _SATURATED)
+    red, green, blue = cv2.split(after)
+    largest = cv2.max(cv2.max(red, green), blue)
+    cv2.copyTo(cv2.merge((largest, largest, largest)), saturated, dst=after)

@@ -17,7 +17,7 @@ from spidereye.colour_compensation import compensate
 from spidereye.errors import SpiderEyeError
 from spidereye.free_parameters import FREEDOMS, Freedom
 from spidereye.interrupt import Interrupt, StopRequest, stop_after_step
-from spidereye.overlaps import blurred, read_overlaps, sphere_points, strangers
+from spidereye.overlaps import Stranger, blurred, read_overlaps, sphere_points, strangers
 from spidereye.pictures import PictureError, write_picture
 from spidereye.pose_refinement import ANGLES, Refined, refine_poses, work_of
 from spidereye.progress import progress
@@ -192,7 +192,7 @@ def _without_strangers(shots: ReducedShots, stop: StopRequest | None) -> list[st
         readings = read_overlaps(views, seen, sphere_points(angle), shots.rig.sphere_radius)
         reasons = strangers(readings, *compensate(readings.colour, readings.weight))
         for view, why in reasons.items():
-            if "look like" in why:
+            if why == Stranger.UNLIKE:
                 bad[number] = f"shot {shots.names[number]}: {cameras[view].name}: {why}"
     if len(bad) == len(shots):
         raise SpiderEyeError(

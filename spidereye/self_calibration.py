@@ -18,6 +18,7 @@ from spidereye.colour_compensation import compensate
 from spidereye.errors import SpiderEyeError
 from spidereye.overlaps import (
     Readings,
+    Stranger,
     blurred,
     finest_angle,
     misalignment,
@@ -46,7 +47,8 @@ class Calibrated:
 
     views: [1, 3, h, w] in [-1, 1], colours compensated, black outside their masks.   cameras: with
     refined rotations.   gain, offset: colours were made gain·v + offset, of values v in [0, 1].
-    misalignment: radians by which the views still are off each other, for StitchPlan.
+    misalignment: radians by which the views still are off each other.   blank: views that are
+    black or saturated and should count only where no other sees. Both are for a stitch's plan.
     notes: what was left as it is and why, a line each.
     """
 
@@ -55,6 +57,7 @@ class Calibrated:
     gain: Float64[Tensor, "N 3"]
     offset: Float64[Tensor, "N 3"]
     misalignment: float
+    blank: tuple[int, ...]
     notes: list[str]
 
 
@@ -80,9 +83,12 @@ def self_calibrate(
     offset = torch.zeros_like(gain)
     cameras = tuple(camera.to(torch.device("cpu"), torch.float64) for camera in cameras)
     shot = [view.to("cpu", torch.float32) for view in views]
-    kept = _partners(shot, cameras, sphere_radius, notes)
+    reasons = _strangers(shot, cameras, sphere_radius)
+    notes += [f"{cameras[view].name}: {why.value}; left as it is" for view, why in reasons.items()]
+    kept = [view for view in range(count) if view not in reasons]
+    blank = tuple(view for view, why in reasons.items() if why == Stranger.BLANK and refine)
     if len(kept) < 2 or not refine:
-        return Calibrated(list(views), cameras, gain, offset, 0.0, notes)
+        return Calibrated(list(views), cameras, gain, offset, 0.0, blank, notes)
     anchor = kept.index(reference) if reference in kept else None
     if reference is not None and anchor is None:
         notes.append(
@@ -112,7 +118,8 @@ def self_calibrate(
                 f"up to {float(own_offset.abs().max()):.2f} are no exposure; colours left as they "
                 "are"
             )
-    return Calibrated(made, cameras, gain, offset, misalignment(compensated, angle), notes)
+    off = misalignment(compensated, angle)
+    return Calibrated(made, cameras, gain, offset, off, blank, notes)
 
 
 def _read(
@@ -124,14 +131,12 @@ def _read(
     )
 
 
-def _partners(
-    views: Sequence[Tensor], cameras: Sequence[Camera], sphere_radius: float, notes: list[str]
-) -> list[int]:
-    """The views that say something where they overlap, and the same as the others."""
+def _strangers(
+    views: Sequence[Tensor], cameras: Sequence[Camera], sphere_radius: float
+) -> dict[int, Stranger]:
+    """The views that say nothing where they overlap, or something else than the others."""
     readings = _read(views, cameras, _COARSE, sphere_radius)
-    reasons = strangers(readings, *compensate(readings.colour, readings.weight))
-    notes += [f"{cameras[view].name}: {why}; left as it is" for view, why in reasons.items()]
-    return [view for view in range(len(views)) if view not in reasons]
+    return strangers(readings, *compensate(readings.colour, readings.weight))
 
 
 def _turned(

@@ -14,25 +14,19 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from spidereye.coverage import angular_resolution
 from spidereye.frame_stitching import FramePlan
 from spidereye.pictures import resize_area, to_uint8
+from spidereye.recolouring import recoloured
 from spidereye.rig import Rig, fingerprint
 from spidereye.self_calibration import Calibrated
 from spidereye.shots import Shot, files_of
-from spidereye.stitching import Blend, StitchPlan
+from spidereye.stitching import Blend, StitchPlan, divisions
 from spidereye.view_sampling import Kernel
 
 Made = tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]
 
 _MOST_PLANS = 2  # one of 2048x1024 from four views takes 61 MB
 _MISALIGNMENT_STEP = 0.25  # pixels of the panorama: finer differences make no plan of their own
-
-
-# By how many times a view is finer than a panorama that is made twice as fine in 8 bits and then
-# averaged; point by point it would alias. Pictures of the rig's natural size are below it.
-_FINE = 1.55
-_MOST_DOUBLINGS = 2
 
 
 @dataclass(frozen=True)
@@ -60,16 +54,17 @@ class ShotStitch:
     def _in_bytes(self, shot: Shot, rig: Rig, found: Calibrated | None) -> Made:
         """The stitch of 8-bit pictures as they are."""
         width, height = self.size
-        off = self._misalignment(found)
+        off, blank = self._misalignment(found), () if found is None else found.blank
 
         def make() -> FramePlan:
-            times = 2 ** _doublings(shot.rig, width)
+            times = 2 ** divisions(shot.rig.cameras, height, width, rig.sphere_radius)
             return FramePlan.for_files(
                 rig.cameras, files_of(rig), shot.sizes, times * height, times * width,
-                rig.sphere_radius, self.kernel, "none" if self.blend == "none" else "feather", off,
+                rig.sphere_radius, self.kernel, "none" if self.blend == "none" else "feather",
+                off, blank,
             )  # fmt: skip
 
-        plan = self._plan(f"{fingerprint(rig)} {shot.sizes} {off}", make)
+        plan = self._plan(f"{fingerprint(rig)} {shot.sizes} {off} {blank}", make)
         assert isinstance(plan, FramePlan)
         colours = () if found is None else (found.gain, found.offset)
         made, times = plan(shot.pictures, *colours), len(plan.count) // height
@@ -79,15 +74,15 @@ class ShotStitch:
     def _in_floats(self, shot: Shot, rig: Rig, found: Calibrated | None) -> Made:
         """The stitch of float views, in bands or on another device."""
         width, height = self.size
-        off = self._misalignment(found)
+        off, blank = self._misalignment(found), () if found is None else found.blank
 
         def make() -> StitchPlan:
             return StitchPlan.for_cameras(
                 rig.cameras, height, width, rig.sphere_radius, self.kernel, self.blend,
-                self.device, off,
+                self.device, off, blank,
             )  # fmt: skip
 
-        plan = self._plan(f"{fingerprint(rig)} {off}", make)
+        plan = self._plan(f"{fingerprint(rig)} {off} {blank}", make)
         assert isinstance(plan, StitchPlan)
         made = plan([view.to(self.device) for view in corrected_views(shot, found)])
         return in_bytes(made.panorama), made.count[0, 0].to(torch.uint8).cpu().numpy()
@@ -112,25 +107,18 @@ def corrected_views(shot: Shot, found: Calibrated | None) -> list[Float[Tensor, 
     masks."""
     if found is None:
         return shot.views
-    made = []
-    for number, (view, camera) in enumerate(zip(shot.views, shot.rig.cameras, strict=True)):
-        gain = found.gain[number].float()[:, None, None]
-        # On [-1, 1], v = (x + 1)/2: gain·x + (gain + 2·offset - 1).
-        shift = gain + 2 * found.offset[number].float()[:, None, None] - 1
-        made.append(torch.where(camera.mask(), view * gain + shift, -1.0))
-    return made
+    return [
+        torch.where(camera.mask(), recoloured(view, gain, offset), -1.0)
+        for view, camera, gain, offset in zip(
+            shot.views, shot.rig.cameras, found.gain, found.offset, strict=True
+        )
+    ]
 
 
 def in_bytes(panorama: Float[Tensor, "1 3 H W"]) -> UInt8[np.ndarray, "H W 3"]:
     """A panorama in [-1, 1] in 8 bits."""
     picture = to_uint8(panorama[0].float()).permute(1, 2, 0).cpu().numpy()
     return np.ascontiguousarray(picture)
-
-
-def _doublings(rig: Rig, width: int) -> int:
-    """How often the panorama is doubled before it is averaged to its size."""
-    finest = max(angular_resolution(camera).mean for camera in rig.cameras) * 360 / width
-    return min(_MOST_DOUBLINGS, max(0, 1 + math.floor(math.log2(max(finest, 1e-6) / _FINE))))
 
 
 def _turned(rig: Rig, found: Calibrated | None) -> Rig:

@@ -14,6 +14,7 @@ from spidereye.camera import Camera
 
 RESOLUTION_POWER = 4.0
 RIM = 0.1  # of the way from the rim to the middle of the picture
+BLANK = 1e-6  # the say of a view that shows nothing: it counts where no other sees
 LEAST = 1e-3  # what is left on the rim itself: where nothing else is seen it is all there is
 
 _TOLERABLE = 0.75  # panorama pixels: as much blur as sharp views would add
