@@ -175,6 +175,15 @@ class Camera:
         lens = self.lens.resized(width, height)
         return replace(self, lens=lens, circle=self.circle * scale, visible=visible)
 
+    def smaller(self, scale: float, least: int = 1) -> tuple[int, int]:
+        """(width, height) that `resized` takes, about scale times its own, neither side below
+        `least` pixels unless it is already."""
+        width, height = self.lens.width, self.lens.height
+        scale = min(1.0, max(scale, least / min(width, height)))
+        across = max(1, round(width * scale))
+        # By the rounded width: `resized` compares the height with what belongs to it.
+        return across, max(1, round(height * across / width))
+
     def window(self, left: int, top: int, width: int, height: int) -> "Camera":
         """The camera of a part of the picture; where it reaches over the picture's edges nothing
         is visible."""

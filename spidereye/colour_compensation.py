@@ -29,13 +29,22 @@ def compensate(
     """(gain, offset) of N views that were read along P rays that are even on the sphere.
 
     colour: in [0, 1].   weight: how good a reading is, 0 for none.   reference: stays as it is.
-    A view without overlaps stays as it is.
+    A view without overlaps stays as it is, and all do where the reference has none.
     """
     gain, offset = torch.ones_like(colour[..., 0]), torch.zeros_like(colour[..., 0])
     for channel in range(3):
-        a, b = _agreement(colour[:, channel], weight[:, channel])
-        scale, shift = _common(a, b, colour[:, channel], weight[:, channel], reference)
-        gain[:, channel], offset[:, channel] = a * scale, b * scale + shift
+        seen = weight[:, channel]
+        shared = (seen * (seen.sum(dim=0) - seen)).sum(dim=1) > 0
+        if reference is not None and not shared[reference]:
+            continue
+        views = shared.nonzero()[:, 0].tolist()
+        if not views:
+            continue
+        values, seen = colour[views, channel], seen[views]
+        anchor = None if reference is None else views.index(reference)
+        a, b = _agreement(values, seen)
+        scale, shift = _common(a, b, values, seen, anchor)
+        gain[views, channel], offset[views, channel] = a * scale, b * scale + shift
     return gain, offset
 
 

@@ -24,6 +24,7 @@ from spidereye.view_weights import clearance
 _SIGMA = 1.5  # pixels of the shrunken view to a comparison's angle
 _MOST_CLIPPED = 0.25  # of what is blurred together; with more it counts for nothing
 _RIM = 0.02  # of the way to the middle: closer to the rim nothing is compared
+_LEAST_SIDE = 8  # pixels of a shrunken view
 _LEAST_PIXELS = 0.8  # of the finest view to a comparison's angle
 _MOST_POINTS = 24_000
 _LEAST_OVERLAP = 0.01  # of the sphere, which a view has to share with others
@@ -92,10 +93,7 @@ def blurred(view: Float[Tensor, "1 3 h w"], camera: Camera, angle: float) -> Blu
     clipped = (view.abs() >= 1 - CLIPPED).to(view)
     parts = torch.cat(((view + 1) / 2, clipped, torch.ones_like(clipped[:, :1])), dim=1) * mask
     resolution = _usual_resolution(camera)
-    scale = min(1.0, _SIGMA / (angle * resolution))
-    width, height = (
-        max(8, round(side * scale)) for side in (camera.lens.width, camera.lens.height)
-    )
+    width, height = camera.smaller(_SIGMA / (angle * resolution), _LEAST_SIDE)
     sigma = max(0.5, angle * resolution * width / camera.lens.width)
     if width < camera.lens.width:
         parts = F.interpolate(parts, (height, width), mode="area")

@@ -59,8 +59,10 @@ class Refined:
     @property
     def improvement(self) -> float:
         """By what factor the mean squared difference fell; 1: not at all."""
-        old = sum(value**2 for value in self.before.values())
-        new = sum(self.after[pair] ** 2 for pair in self.before if pair in self.after)
+        # An overlap that was turned out of sight is no improvement, and no loss either.
+        pairs = self.before.keys() & self.after.keys()
+        old = sum(self.before[pair] ** 2 for pair in pairs)
+        new = sum(self.after[pair] ** 2 for pair in pairs)
         return (old + 1e-9) / (new + 1e-9)  # flat views agree exactly
 
 
@@ -241,7 +243,8 @@ def _pair_differences(
     rays: Float[Tensor, "P 3"],
     sphere_radius: float,
 ) -> _Differences:
-    """Of every pair over all shots; a difference beyond the outlier's size counts as that."""
+    """Of every pair over all shots; large differences count less and less, the outlier's size at
+    most."""
     sums = _Differences()
     for views in shots:
         readings, colour, _ = _read(views, cameras, rays, sphere_radius)

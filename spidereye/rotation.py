@@ -52,7 +52,7 @@ def angle_between(
 
 
 def from_vector(vector: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
-    """The rotation by |vector| radians about a vector (Rodrigues), differentiable at 0."""
+    """The rotation by |vector| radians about a vector, differentiable at 0."""
     x, y, z = vector.unbind(-1)
     zero = torch.zeros_like(x)
     return torch.linalg.matrix_exp(_matrix((zero, -z, y), (z, zero, -x), (-y, x, zero)))

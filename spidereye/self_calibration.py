@@ -45,8 +45,9 @@ _GAINS, _MOST_OFFSET = (0.3, 3.0), 0.5  # more is a mistake
 class Calibrated:
     """Views and cameras after self-calibration.
 
-    views: [1, 3, h, w] in [-1, 1], colours compensated, black outside their masks.   cameras: with
-    refined rotations.   gain, offset: colours were made gain·v + offset, of values v in [0, 1].
+    views: [1, 3, h, w] in [-1, 1]; where colours were compensated black outside their masks, else
+    as they were given.   cameras: with refined rotations.
+    gain, offset: colours were made gain·v + offset, of values v in [0, 1].
     misalignment: radians by which the views still are off each other.   blank: views that are
     black or saturated and should count only where no other sees. Both are for a stitch's plan.
     notes: what was left as it is and why, a line each.
@@ -83,11 +84,13 @@ def self_calibrate(
     offset = torch.zeros_like(gain)
     cameras = tuple(camera.to(torch.device("cpu"), torch.float64) for camera in cameras)
     shot = [view.to("cpu", torch.float32) for view in views]
+    if count < 2 or not refine:
+        return Calibrated(list(views), cameras, gain, offset, 0.0, (), notes)
     reasons = _strangers(shot, cameras, sphere_radius)
     notes += [f"{cameras[view].name}: {why.value}; left as it is" for view, why in reasons.items()]
     kept = [view for view in range(count) if view not in reasons]
-    blank = tuple(view for view, why in reasons.items() if why == Stranger.BLANK and refine)
-    if len(kept) < 2 or not refine:
+    blank = tuple(view for view, why in reasons.items() if why == Stranger.BLANK)
+    if len(kept) < 2:
         return Calibrated(list(views), cameras, gain, offset, 0.0, blank, notes)
     anchor = kept.index(reference) if reference in kept else None
     if reference is not None and anchor is None:

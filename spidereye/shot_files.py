@@ -150,7 +150,7 @@ def reduced_sizes(
     if not good:
         raise SpiderEyeError(_listed("no shot fits the rig", notes))
     made = [
-        (max(8, round(width)), max(8, round(width * down / across)))
+        (max(8, round(width)), max(1, round(max(8, round(width)) * down / across)))
         for width, (across, down) in zip(widths, calibrated, strict=True)
     ]
     return made, good, notes

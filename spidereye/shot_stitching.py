@@ -20,7 +20,7 @@ from spidereye.recolouring import recoloured
 from spidereye.rig import Rig, fingerprint
 from spidereye.self_calibration import Calibrated
 from spidereye.shots import Shot, files_of
-from spidereye.stitching import Blend, StitchPlan, divisions
+from spidereye.stitching import Blend, StitchPlan, divisions, views_seen
 from spidereye.view_sampling import Kernel
 
 Made = tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]
@@ -68,8 +68,10 @@ class ShotStitch:
         assert isinstance(plan, FramePlan)
         colours = () if found is None else (found.gain, found.offset)
         made, times = plan(shot.pictures, *colours), len(plan.count) // height
-        count = plan.count[times // 2 :: times, times // 2 :: times].copy()
-        return resize_area(made, width, height), count
+        if times == 1:
+            return made, plan.count.copy()
+        count = views_seen(rig.cameras, height, width, rig.sphere_radius)[0, 0]
+        return resize_area(made, width, height), count.to(torch.uint8).numpy()
 
     def _in_floats(self, shot: Shot, rig: Rig, found: Calibrated | None) -> Made:
         """The stitch of float views, in bands or on another device."""

@@ -1,8 +1,8 @@
 """The verb that people import: `Stitcher.geometric(rig, size)(images)`, and with a trained model
 `Stitcher.load(checkpoint)(images)`, is a panorama.
 
-The second shot of a rig is much faster than the first: shot_stitching.py keeps what its cameras
-decide.
+Without refinement the second shot of a rig is much faster than the first: shot_stitching.py keeps
+what its cameras decide. Refined rotations are those of one shot, and so is what they decide.
 """
 
 from collections.abc import Sequence

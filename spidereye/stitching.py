@@ -15,7 +15,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from spidereye.camera import Camera
@@ -36,7 +36,6 @@ BLENDS: tuple[Blend, ...] = ("feather", "multiband", "none")
 # panoramas.
 _DIVIDE_FROM, _AGAIN_FROM = 1.55, 6.0
 _SHARP_ENOUGH = 2.0
-_MOST_DIVISIONS = 2  # halvings
 _MOST_LEVELS = 6
 
 
@@ -53,11 +52,12 @@ class Stitch:
 class Warp:
     """How one view enters the panorama, at the working size. b is 1 or B.
 
+    mask: where the view is picture.
     index: the panorama's pixels that it is read for, counted through [b, H, W], and where they lie
     in the view.   weight: for comparison with other views.   levels: of the view's pyramid.
     """
 
-    camera: Camera
+    mask: Bool[Tensor, "*b h w"]
     index: Int[Tensor, " P"]
     points: Points
     weight: Float[Tensor, "b 1 H W"]
@@ -65,7 +65,7 @@ class Warp:
 
     def __call__(self, view: Float[Tensor, "B C h w"], kernel: Kernel) -> Float[Tensor, "B C H W"]:
         """The view's colours in the panorama, 0 where it sees nothing."""
-        colours = sample(pyramid(view, self.camera.mask(), self.levels), self.points, kernel)
+        colours = sample(pyramid(view, self.mask, self.levels), self.points, kernel)
         size = self.weight.shape[-2:]
         if self.points.sample is None:
             made = view.new_zeros(*view.shape[:2], math.prod(size))
@@ -103,20 +103,17 @@ class StitchPlan:
         misalignment: float = 0.0,
         blank: Sequence[int] = (),
     ) -> "StitchPlan":
-        """The plan for cameras of batch shape [] or [B], and a panorama of W x H pixels.
+        """The plan for cameras of batch shape [] or [B], and a panorama of W x H pixels. How far
+        the panorama is divided follows from the first sample's cameras.
 
         misalignment: radians by which the views are known to be off each other.   blank: views that
         show nothing and count only where no other sees. Both as in self_calibration.Calibrated.
         """
         cameras = [camera.to(device) for camera in cameras]
         device, dtype = cameras[0].rotation.device, cameras[0].rotation.dtype
-        finest = panorama_rays(height, width, device, dtype)
-        seen = [_lead(c.project(_expanded(finest, c), sphere_radius)[1]) for c in cameras]
-        count = torch.stack(torch.broadcast_tensors(*seen)).sum(0)[:, None]
+        count = views_seen(cameras, height, width, sphere_radius)
         doubled = divisions(cameras, height, width, sphere_radius)
-        rays = finest
-        if doubled:
-            rays = panorama_rays(height << doubled, width << doubled, device, dtype)
+        rays = panorama_rays(height << doubled, width << doubled, device, dtype)
         warps = [_warp(c, rays, sphere_radius, misalignment) for c in cameras]
         for view in blank:
             warps[view] = replace(warps[view], weight=warps[view].weight * BLANK)
@@ -126,7 +123,9 @@ class StitchPlan:
 
     def __call__(self, views: Sequence[Float[Tensor, "B 3 _ _"]]) -> Stitch:
         """The panorama of views in [-1, 1], each of its own size, in the order of the cameras."""
-        batch = len(views[0])
+        batch, given = len(views[0]), views[0].dtype
+        # Of half precision neither places nor weights could be told apart.
+        views = [view.to(torch.promote_types(given, torch.float32)) for view in views]
         pairs = list(zip(self.warps, views, strict=True))
         if self.blend == "multiband" and len(pairs) > 1:
             warped = torch.stack([warp(view, self.kernel) for warp, view in pairs])
@@ -147,7 +146,7 @@ class StitchPlan:
             share = F.avg_pool2d(known, parts).clamp_min(1e-6)
             made = F.avg_pool2d(made * known, parts) / share
         count = self.count.expand(batch, -1, -1, -1)
-        return Stitch(fill(made, count > 0), count)
+        return Stitch(fill(made, count > 0).to(given), count)
 
 
 def stitch(
@@ -161,15 +160,43 @@ def stitch(
     misalignment: float = 0.0,
     blank: Sequence[int] = (),
 ) -> Stitch:
-    """The panorama that the views add up to: StitchPlan for one use.
+    """The panorama that the views add up to: StitchPlan for one use. A sample's is the same
+    whatever else is in its batch.
 
     views in [-1, 1], each of its own size, in the order of the cameras, whose batch shape is [] or
     [B].   misalignment, blank: see StitchPlan.for_cameras.
     """
-    plan = StitchPlan.for_cameras(
-        cameras, height, width, sphere_radius, kernel, blend, views[0].device, misalignment, blank
+    samples = range(len(views[0]) if any(c.rotation.ndim == 3 for c in cameras) else 1)
+    groups: dict[int, list[int]] = {}
+    for one in samples:
+        own = [select(camera, one) for camera in cameras]
+        groups.setdefault(divisions(own, height, width, sphere_radius), []).append(one)
+    made = []
+    for group in groups.values():
+        alone = len(groups) == 1
+        plan = StitchPlan.for_cameras(
+            cameras if alone else [select(camera, group) for camera in cameras],
+            height, width, sphere_radius, kernel, blend, views[0].device, misalignment, blank,
+        )  # fmt: skip
+        made.append(plan(views if alone else [view[group] for view in views]))
+    if len(made) == 1:
+        return made[0]
+    order = [one for group in groups.values() for one in group]
+    back = sorted(samples, key=lambda place: order[place])
+    panorama, count = (
+        torch.cat([getattr(part, name) for part in made])[back] for name in ("panorama", "count")
     )
-    return plan(views)
+    return Stitch(panorama, count)
+
+
+def views_seen(
+    cameras: Sequence[Camera], height: int, width: int, sphere_radius: float = math.inf
+) -> Int[Tensor, "b 1 H W"]:
+    """How many cameras see the centre of each pixel of a panorama; b is 1 or B."""
+    like = cameras[0].rotation
+    rays = panorama_rays(height, width, like.device, like.dtype)
+    seen = [_lead(c.project(_expanded(rays, c), sphere_radius)[1]) for c in cameras]
+    return torch.stack(torch.broadcast_tensors(*seen)).sum(0)[:, None]
 
 
 def _expanded(rays: Float[Tensor, "H W 3"], camera: Camera) -> Float[Tensor, "*b H W 3"]:
@@ -197,7 +224,7 @@ def _warp(
     own = index // math.prod(seen.shape[-2:]) if batched else None
     points = Points(pixels.reshape(-1, 2)[index], own, level.flatten()[index])
     levels = 1 + math.ceil(float(points.level.max())) if len(index) else 1
-    return Warp(camera, index, points, _lead(weight)[:, None], levels)
+    return Warp(camera.mask(), index, points, _lead(weight)[:, None], levels)
 
 
 def divisions(
@@ -220,16 +247,19 @@ def divisions(
     values, order = best[best > 0].sort()
     share = area[order].cumsum(0) / area.sum()
     median = float(values[int((share < 0.5).sum())]) * 2 * math.pi / width
-    if median < _DIVIDE_FROM:
-        return 0
-    return min(_MOST_DIVISIONS, max(1, 2 + math.floor(math.log2(median / _AGAIN_FROM))))
+    return int(median >= _DIVIDE_FROM) + int(median >= _AGAIN_FROM)
 
 
 def _winner_takes_all(warps: Sequence[Warp]) -> list[Warp]:
     """Weight 1 for the view of the largest weight, the first of equals, 0 for the others."""
     weights = torch.stack(torch.broadcast_tensors(*(warp.weight for warp in warps)))
     best = weights.argmax(dim=0)
-    return [
-        Warp(w.camera, w.index, w.points, ((best == i) & (w.weight > 0)).to(w.weight), w.levels)
-        for i, w in enumerate(warps)
-    ]
+    made = []
+    for number, warp in enumerate(warps):
+        won = ((best == number) & (warp.weight > 0)).to(warp.weight)
+        here = won.expand_as(warp.weight).flatten()[warp.index] > 0  # nothing else is to be read
+        points = warp.points
+        own = None if points.sample is None else points.sample[here]
+        points = Points(points.pixels[here], own, points.level[here])
+        made.append(replace(warp, index=warp.index[here], points=points, weight=won))
+    return made

@@ -85,13 +85,14 @@ def reproject(
 
     Both cameras have batch shape []; their positions do not matter.
     """
-    camera, target = (one.to(view.device, view.dtype) for one in (camera, target))
+    dtype = torch.promote_types(view.dtype, torch.float32)
+    camera, target = (one.to(view.device, dtype) for one in (camera, target))
     rays, valid = target.unproject(target.pixel_grid())
     pixels, seen = camera.project(rays)
     seen = seen & valid
     flat = pixels.reshape(-1, 2)
     points = Points(flat, None, torch.zeros_like(flat[:, 0]))
-    colours = sample(pyramid(view, camera.mask(), 1), points, kernel)
+    colours = sample(pyramid(view.to(dtype), camera.mask(), 1), points, kernel).to(view.dtype)
     return torch.where(seen, colours.unflatten(-1, seen.shape), -1.0), seen
 
 

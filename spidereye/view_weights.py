@@ -48,7 +48,9 @@ def blend_weight(
     """
     weight = (clearance(camera, pixels) / rim).clamp(LEAST, 1)
     if resolution_power:
-        weight = weight * resolution(camera, rays, pixels, sphere_radius) ** resolution_power
+        # What is seen has some weight, however little of it there is.
+        finer = resolution(camera, rays, pixels, sphere_radius).clamp_min(1.0)
+        weight = weight * finer**resolution_power
     return weight * seen
 
 

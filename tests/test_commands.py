@@ -245,7 +245,7 @@ def test_stitch_takes_what_cameras_leave_behind(exposed, tmp_path):
     for level in (0, 255):
         Image.fromarray(np.full_like(pictures[1], level)).save(odd[1])
         made, log = geometric([paths[0], odd[1], *paths[2:]], "--refine", "gain,rotation")
-        assert "note: right: too little of it overlaps, or it is black or saturated" in log
+        assert "note: right: it is black or saturated" in log
         plain, _ = geometric([paths[0], odd[1], *paths[2:]])
         assert np.abs(made - plain).mean() < 3
 

@@ -57,7 +57,7 @@ def instead_of_self_calibration(monkeypatch, made):
         asked.append((views, cameras, tuple(refine), reference, sphere_radius))
         changed, notes = made(views, cameras, tuple(refine))
         like = torch.zeros(len(views), 3, dtype=torch.float64)
-        return Calibrated(changed, tuple(cameras), like + 1, like, 0.0, notes)
+        return Calibrated(changed, tuple(cameras), like + 1, like, 0.0, (), notes)
 
     monkeypatch.setattr(evaluate, "self_calibrate", fake)
     return asked

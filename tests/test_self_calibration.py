@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from spidereye import rotation
+from spidereye.camera import Camera
 from spidereye.colour_compensation import compensate
 from spidereye.errors import SpiderEyeError
 from spidereye.jitter import JitterConfig, draw, jitter_colour, jittered_cameras
+from spidereye.lenses import UCM
 from spidereye.overlaps import blurred, misalignment, read_overlaps, sphere_points
 from spidereye.pictures import to_float, to_uint8
 from spidereye.render import render_each, select
@@ -98,6 +100,21 @@ def test_flat_overlaps_are_not_stretched():
     made = gain * colour[..., 0] + offset
     assert float((made[0] - made[1]).abs().max()) < 1e-3
     assert float((gain - 1).abs().max()) < 0.1 and float(offset.abs().max()) < 0.06
+
+
+def test_a_view_without_overlaps_stays_when_others_change():
+    source = torch.Generator().manual_seed(1)
+    colour = torch.rand(3, 3, 2000, generator=source, dtype=torch.float64).expand(3, 3, -1).clone()
+    colour[1] = 0.7 * colour[0] + 0.1
+    weight = torch.ones_like(colour)
+    weight[2], weight[:2, :, :500] = 0, 0
+    weight[2, :, :500] = 1
+    for reference in (None, 0):
+        gain, offset = compensate(colour, weight, reference)
+        assert torch.equal(gain[2], torch.ones(3).double()) and bool((offset[2] == 0).all())
+        assert bool((gain[1] > 1.2 * gain[0]).all())
+    gain, _ = compensate(colour, weight, 2)
+    assert torch.equal(gain, torch.ones_like(gain))
 
 
 def test_nothing_to_compare_changes_nothing():
@@ -218,6 +235,19 @@ def test_misalignment_is_in_radians():
     )
     # Only half of a colour's change is along the shift, and edges saturate.
     assert 0.8 < math.degrees(misalignment(readings, DEGREE)) < 3.5
+
+
+def test_a_single_view_and_odd_shapes_are_no_trouble():
+    view, camera = torch.zeros(1, 3, 128, 128), RIG.cameras[0]
+    made = self_calibrate([view], [camera])
+    assert made.views[0] is view and made.misalignment == 0
+    for height, width, f in ((640, 360, 500.0), (360, 640, 700.0), (300, 1920, 900.0)):
+        plane = {"cx": (width - 1) / 2, "cy": (height - 1) / 2}
+        lens = UCM.create(f=f, xi=0.5, width=width, height=height, **plane)
+        odd = Camera("odd", lens, torch.eye(3).double(), torch.zeros(3).double())
+        for angle in (0.7, 1.0, 2.3, 4.0):
+            image = blurred(torch.rand(1, 3, height, width), odd, angle * DEGREE)
+            assert image.image.shape[-2:] == (image.camera.lens.height, image.camera.lens.width)
 
 
 def test_an_unknown_refinement_names_the_choices():

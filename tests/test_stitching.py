@@ -89,6 +89,34 @@ def test_each_sample_is_stitched_with_its_own_cameras():
         torch.testing.assert_close(made[index : index + 1], alone.panorama)
 
 
+def test_a_sample_is_stitched_alike_in_any_batch():
+    """Also where samples need the panorama divided and not."""
+    near, far = spider4(60.0, 0.85, 174), spider4(68.4, 0.85, 174)
+    cameras = [
+        replace(
+            one.expanded(2),
+            lens=replace(
+                one.lens.expanded(2), matrix=torch.stack((one.lens.matrix, two.lens.matrix))
+            ),
+        )
+        for one, two in zip(near.cameras, far.cameras, strict=True)
+    ]
+    views = [torch.rand(2, 3, 174, 174) for _ in cameras]
+    made = stitch(views, cameras, 128, 256).panorama
+    turned = [select(camera, [1, 0]) for camera in cameras]
+    other = stitch([view.flip(0) for view in views], turned, 128, 256).panorama
+    torch.testing.assert_close(made, other.flip(0))
+
+
+def test_half_precision_costs_half_precision_only():
+    views = [view.float() for view in views_of(waves(128), RIG)]
+    exact = stitch(views, RIG.cameras, 32, 64, blank=(0, 1, 2, 3)).panorama
+    for dtype, enough in ((torch.float16, 2e-3), (torch.bfloat16, 2e-2)):
+        made = stitch([v.to(dtype) for v in views], RIG.cameras, 32, 64, blank=(0, 1, 2, 3))
+        assert made.panorama.dtype == dtype
+        assert float((made.panorama.float() - exact).abs().max()) < enough
+
+
 def test_views_of_different_sizes_and_half_precision():
     big = spider4(F_128 * 3, 0.85, 384)
     rig = replace(RIG, cameras=(big.cameras[0], *RIG.cameras[1:]))

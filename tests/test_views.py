@@ -157,12 +157,13 @@ def test_stitch_of_the_right_rig_gives_the_panorama_back():
     assert int(result.count.min()) >= 2
 
 
-def test_stitch_leaves_the_unseen_grey_and_counts_it():
+def test_stitch_fills_the_unseen_and_counts_it():
     rig = spider4(220, 0.85, 128)
     views, _ = rendered(torch.ones(1, 3, 128, 256), rig.cameras)
     result = stitch(views.unbind(1), rig.cameras, 64, 128)
     unseen = result.count == 0
-    assert bool((result.panorama[unseen.expand(-1, 3, -1, -1)] == 0).all())
+    assert 0.6 < float(unseen.double().mean()) < 0.9
+    assert float(result.panorama[unseen.expand(-1, 3, -1, -1)].min()) > 0.999
     # White up to the rim: the black outside the circle does not bleed in.
     assert float(result.panorama[(~unseen).expand(-1, 3, -1, -1)].min()) > 0.999
 
