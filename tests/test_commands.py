@@ -247,7 +247,8 @@ def test_stitch_takes_what_cameras_leave_behind(exposed, tmp_path):
         made, log = geometric([paths[0], odd[1], *paths[2:]], "--refine", "gain,rotation")
         assert "note: right: it is black or saturated" in log
         plain, _ = geometric([paths[0], odd[1], *paths[2:]])
-        assert np.abs(made - plain).mean() < 3
+        # What the other views show takes the place of what that one does not.
+        assert np.abs(made - expected).mean() < 0.6 * np.abs(plain - expected).mean()
 
 
 def test_eval_of_the_stitches_alone(tiny_panoramas, tmp_path):
