@@ -32,9 +32,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import cv2
 import numpy as np
 import torch
-from machine import machine
-from rich.console import Console
-from rich.table import Table
+from machine import machine, peak_memory, show
 from view_quality import TARGET, quality, stitch_psnr
 
 from spidereye.batches import PanoramaDataset, Renderer
@@ -169,18 +167,7 @@ def decode_all(folder: Path) -> None:
     dataset = PanoramaDataset(source, TARGET, RenderPlan.for_cameras(RIG.cameras, "exact"))
     for index in range(len(source)):
         dataset[index]
-    # Not ru_maxrss, which starts at the parent's.
-    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    print(next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM")))
-
-
-def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(title=title)
-    for column in columns:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*row)
-    Console(width=140).print(table)
+    print(peak_memory())
 
 
 def main() -> None:

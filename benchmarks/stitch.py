@@ -32,9 +32,7 @@ os.environ["GOMP_SPINCOUNT"] = "3000"  # as our commands have it: spidereye.cpu
 import cv2
 import numpy as np
 import torch
-from machine import machine
-from rich.console import Console
-from rich.table import Table
+from machine import machine, peak_memory, show
 from v360 import PLANES, dual_fisheye, frame_of, libavfilter, planes_of, planner, v360
 from view_quality import TARGET
 
@@ -188,18 +186,7 @@ def make_frames(kernel: str) -> None:
     plan = FramePlan.for_cameras(rig.cameras, HEIGHT, WIDTH, kernel=kernel)
     for _ in range(5):
         plan(pictures, torch.full((4, 3), 0.9, dtype=torch.float64))
-    # Not ru_maxrss, which starts at the parent's.
-    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    print(next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM")))
-
-
-def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(title=title)
-    for column in columns:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*row)
-    Console(width=140).print(table)
+    print(peak_memory())
 
 
 def show_all(results: dict) -> None:

@@ -67,8 +67,8 @@ class Camera:
 
     @cached_property
     def hidden_distance(self) -> Float[Tensor, "h w"] | None:
-        """Pixels from every pixel to the nearest that is not `visible`; None without a mask."""
-        if self.visible is None:
+        """Pixels from every pixel to the nearest that is not `visible`; None where all are."""
+        if self.visible is None or bool(self.visible.all()):
             return None
         distance = distance_transform_edt(self.visible.cpu().numpy())
         assert distance is not None  # None is for distances written into an array of the caller's
@@ -232,10 +232,7 @@ class Camera:
         right = round((crop.left + crop.width) * across)
         bottom = round((crop.top + crop.height) * down)
         part = (left, top, right - left, bottom - top)
-        camera = whole.window(*part)
-        if camera.visible is not None and bool(camera.visible.all()):
-            camera = replace(camera, visible=None)
-        return camera, part
+        return whole.window(*part), part
 
     def is_picture(self, pixels: Float[Tensor, "*s 2"]) -> Bool[Tensor, "*s"]:
         """Which pixels lie inside the picture and its image circle and are not hidden. Whether the

@@ -88,12 +88,11 @@ class FramePlan:
         (both as in self_calibration.Calibrated).
         Raises SpiderEyeError for views that are too large for OpenCV.
         """
-        crops = []
-        for number, camera in enumerate(cameras):
-            size = camera.lens.width, camera.lens.height
-            crops.append(Crop(number, 0, 0, *size, *size))
-        return _planned(
-            cameras, crops, (height, width), sphere_radius, kernel, blend, misalignment, blank
+        sizes = [(camera.lens.width, camera.lens.height) for camera in cameras]
+        alone = [replace(camera, crop=None) for camera in cameras]
+        files = range(len(alone))
+        return cls.for_files(
+            alone, files, sizes, height, width, sphere_radius, kernel, blend, misalignment, blank
         )
 
     @classmethod
@@ -119,12 +118,16 @@ class FramePlan:
         """
         crops, placed = [], []
         for camera, file in zip(cameras, files, strict=True):
-            camera, part = camera.in_file(*sizes[file])
+            camera, part = camera.to(torch.device("cpu"), torch.float64).in_file(*sizes[file])
             crops.append(Crop(file, *part, *sizes[file]))
             placed.append(camera)
-        return _planned(
-            placed, crops, (height, width), sphere_radius, kernel, blend, misalignment, blank
+        hard = blend == "none"
+        tiles, count = shares_of(
+            placed, height, width, _TILE[blend], sphere_radius, hard, misalignment, blank
         )
+        shrinks = [shrink_of(camera, width, sphere_radius) for camera in placed]
+        tiles, sources = with_sources(tiles, placed, crops, shrinks, _REACH[kernel], hard)
+        return cls(kernel, blend, count, tuple(crops), sources, tuple(tiles))
 
     def __call__(
         self,
@@ -192,30 +195,6 @@ class FramePlan:
                     f"{[*size]}, got {picture.dtype} {list(picture.shape)}; a plan is for one "
                     "size, make another one for this"
                 )
-
-
-def _planned(
-    cameras: Sequence[Camera],
-    crops: Sequence[Crop],
-    size: tuple[int, int],
-    sphere_radius: float,
-    kernel: Kernel,
-    blend: Blend,
-    misalignment: float,
-    blank: Sequence[int],
-) -> FramePlan:
-    cameras = [_seeing_all(camera.to(torch.device("cpu"), torch.float64)) for camera in cameras]
-    hard = blend == "none"
-    tiles, count = shares_of(cameras, *size, _TILE[blend], sphere_radius, hard, misalignment, blank)
-    shrinks = [shrink_of(camera, size[1], sphere_radius) for camera in cameras]
-    tiles, sources = with_sources(tiles, cameras, crops, shrinks, _REACH[kernel], hard)
-    return FramePlan(kernel, blend, count, tuple(crops), sources, tuple(tiles))
-
-
-def _seeing_all(camera: Camera) -> Camera:
-    """Without a mask that hides nothing, as crops have, whose distances would have to be found."""
-    hides = camera.visible is not None and not bool(camera.visible.all())
-    return camera if hides else replace(camera, visible=None)
 
 
 def _filled(panorama: Picture, seen: Bool[np.ndarray, "H W"]) -> Picture:

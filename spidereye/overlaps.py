@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
-from spidereye import view_weights
 from spidereye.camera import Camera
+from spidereye.colour_compensation import compensate
 from spidereye.panorama import latitude_weights, panorama_rays
 from spidereye.recolouring import CLIPPED
-from spidereye.view_weights import clearance
+from spidereye.view_weights import clearance, resolution, weighted_median
 
 _SIGMA = 1.5  # pixels of the shrunken view to a comparison's angle
 _MOST_CLIPPED = 0.25  # of what is blurred together; with more it counts for nothing
@@ -27,6 +27,7 @@ _RIM = 0.02  # of the way to the middle: closer to the rim nothing is compared
 _LEAST_SIDE = 8  # pixels of a shrunken view
 _LEAST_PIXELS = 0.8  # of the finest view to a comparison's angle
 _MOST_POINTS = 24_000
+_COARSE = math.radians(4.0)  # of the comparison that finds views which match no other
 _LEAST_OVERLAP = 0.01  # of the sphere, which a view has to share with others
 _TEXTURE = 0.02  # in [0, 1]: what varies less is flat
 _LEAST_CORRELATION = 0.3
@@ -92,12 +93,12 @@ def blurred(view: Float[Tensor, "1 3 h w"], camera: Camera, angle: float) -> Blu
     mask = camera.mask().to(view)[None, None]
     clipped = (view.abs() >= 1 - CLIPPED).to(view)
     parts = torch.cat(((view + 1) / 2, clipped, torch.ones_like(clipped[:, :1])), dim=1) * mask
-    resolution = _usual_resolution(camera)
-    width, height = camera.smaller(_SIGMA / (angle * resolution), _LEAST_SIDE)
-    sigma = max(0.5, angle * resolution * width / camera.lens.width)
+    per_radian = _usual_resolution(camera)
+    width, height = camera.smaller(_SIGMA / (angle * per_radian), _LEAST_SIDE)
+    sigma = max(0.5, angle * per_radian * width / camera.lens.width)
     if width < camera.lens.width:
         parts = F.interpolate(parts, (height, width), mode="area")
-        resolution = resolution * width / camera.lens.width
+        per_radian = per_radian * width / camera.lens.width
         camera = camera.resized(width, height)
     parts = _gaussian(parts, sigma)
     colour, clipped = (parts[:, :6] / parts[:, 6:].clamp_min(1e-4)).split(3, dim=1)
@@ -106,7 +107,7 @@ def blurred(view: Float[Tensor, "1 3 h w"], camera: Camera, angle: float) -> Blu
     across = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
     down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
     image = torch.cat((colour, across, down, good), dim=1)
-    return BlurredView(image, camera, resolution)
+    return BlurredView(image, camera, per_radian)
 
 
 def read_overlaps(
@@ -128,17 +129,30 @@ def read_overlaps(
     inside = torch.stack([where for _, where in rows])[:, None]
     slope = image[:, 3:9].unflatten(1, (2, 3))
     weight = image[:, 9:].clamp(0, 1).square() * inside
-    resolution = torch.tensor([view.resolution for view in views], dtype=torch.float64)
-    return Readings(image[:, :3], slope, weight, inside[:, 0], resolution)
+    per_radian = torch.tensor([view.resolution for view in views], dtype=torch.float64)
+    return Readings(image[:, :3], slope, weight, inside[:, 0], per_radian)
+
+
+def read_views(
+    views: Sequence[Float[Tensor, "1 3 _ _"]],
+    cameras: Sequence[Camera],
+    angle: float,
+    sphere_radius: float,
+) -> Readings:
+    """What the views of a shot say at a comparison's angle in radians, along rays so far apart."""
+    made = [blurred(view, camera, angle) for view, camera in zip(views, cameras, strict=True)]
+    return read_overlaps(made, [v.camera for v in made], sphere_points(angle), sphere_radius)
 
 
 def strangers(
-    readings: Readings, gain: Float64[Tensor, "N 3"], offset: Float64[Tensor, "N 3"]
+    views: Sequence[Float[Tensor, "1 3 _ _"]], cameras: Sequence[Camera], sphere_radius: float
 ) -> dict[int, Stranger]:
-    """Views that no correction makes agree with the others, and why.
+    """The views of a shot that no gain and offset makes agree with the others, and why.
 
-    gain, offset: what makes the views agree as well as they do.
+    They are compared so coarsely that poses a few degrees off do not matter.
     """
+    readings = read_views(views, cameras, _COARSE, sphere_radius)
+    gain, offset = compensate(readings.colour, readings.weight)
     reasons = {}
     weight = readings.weight.amin(dim=1)  # a ray counts where all channels are good
     made = (gain[..., None] * readings.colour + offset[..., None]).mean(dim=1)
@@ -196,11 +210,7 @@ def _usual_resolution(camera: Camera) -> float:
     rays = panorama_rays(height, 2 * height).flatten(0, 1)
     pixels, seen = camera.project(rays)
     area = latitude_weights(height)[:, None].expand(height, 2 * height).flatten()
-    values, order = view_weights.resolution(camera, rays, pixels)[seen].sort()
-    if not len(values):
-        return 1.0
-    share = area[seen][order].cumsum(0)
-    return float(values[int((share < share[-1] / 2).sum())])
+    return weighted_median(resolution(camera, rays, pixels)[seen], area[seen], 1.0)
 
 
 def _gaussian(picture: Float[Tensor, "1 C h w"], sigma: float) -> Float[Tensor, "1 C h w"]:

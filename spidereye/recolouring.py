@@ -6,12 +6,15 @@ for neutral. Under the jitter protocol on panoramas/val that is worth 0.19 dB; t
 shadows would be worth 0.002 more.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
+from spidereye.camera import Camera
 from spidereye.errors import SpiderEyeError
 
 CLIPPED = 1.5 / 127.5  # from either end of [-1, 1]: the two outermost of 256 levels
@@ -31,6 +34,19 @@ def recoloured(
     shift = (gain + 2 * offset - 1).to(**like)[:, None, None]
     made = view * gain.to(**like)[:, None, None] + shift
     return torch.where(view >= 1 - CLIPPED, made.amax(dim=1, keepdim=True), made)
+
+
+def recoloured_views(
+    views: Sequence[Float[Tensor, "1 3 _ _"]],
+    cameras: Sequence[Camera],
+    gain: Float64[Tensor, "N 3"],
+    offset: Float64[Tensor, "N 3"],
+) -> list[Float[Tensor, "1 3 _ _"]]:
+    """Every view of a shot with its own gain and offset, black outside its camera's mask."""
+    return [
+        torch.where(camera.mask().to(view.device), recoloured(view, g, o), -1.0)
+        for view, camera, g, o in zip(views, cameras, gain, offset, strict=True)
+    ]
 
 
 def tables(

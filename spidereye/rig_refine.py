@@ -13,13 +13,12 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from spidereye.colour_compensation import compensate
 from spidereye.errors import SpiderEyeError
 from spidereye.free_parameters import FREEDOMS, Freedom
 from spidereye.interrupt import Interrupt, StopRequest, stop_after_step
-from spidereye.overlaps import Stranger, blurred, read_overlaps, sphere_points, strangers
+from spidereye.overlaps import Stranger, strangers
 from spidereye.pictures import PictureError, write_picture
-from spidereye.pose_refinement import ANGLES, Refined, refine_poses, work_of
+from spidereye.pose_refinement import Refined, refine_poses, work_of
 from spidereye.progress import progress
 from spidereye.refinement_chart import refinement_picture
 from spidereye.rig import Rig, yaw_pitch_roll
@@ -181,16 +180,12 @@ def _read(shots: ReducedShots, chosen: Sequence[ShotFiles], stop: StopRequest) -
 
 
 def _without_strangers(shots: ReducedShots, stop: StopRequest | None) -> list[str]:
-    """Take out shots in which a view shows something else than its neighbours, at the coarsest
-    comparison, where poses a few degrees off do not matter."""
-    angle, cameras = math.radians(ANGLES[0]), shots.rig.cameras
+    """Take out shots in which a view shows something else than its neighbours."""
+    cameras = shots.rig.cameras
     bad: dict[int, str] = {}
     for number in range(len(shots)):
         _check(stop)
-        views = [blurred(v, c, angle) for v, c in zip(shots[number], cameras, strict=True)]
-        seen = [view.camera for view in views]
-        readings = read_overlaps(views, seen, sphere_points(angle), shots.rig.sphere_radius)
-        reasons = strangers(readings, *compensate(readings.colour, readings.weight))
+        reasons = strangers(shots[number], cameras, shots.rig.sphere_radius)
         for view, why in reasons.items():
             if why == Stranger.UNLIKE:
                 bad[number] = f"shot {shots.names[number]}: {cameras[view].name}: {why}"

@@ -16,24 +16,14 @@ from torch import Tensor
 from spidereye.camera import Camera
 from spidereye.colour_compensation import compensate
 from spidereye.errors import SpiderEyeError
-from spidereye.overlaps import (
-    Readings,
-    Stranger,
-    blurred,
-    finest_angle,
-    misalignment,
-    read_overlaps,
-    sphere_points,
-    strangers,
-)
+from spidereye.overlaps import Stranger, finest_angle, misalignment, read_views, strangers
 from spidereye.pose_refinement import refine_poses
-from spidereye.recolouring import recoloured
+from spidereye.recolouring import recoloured_views
 from spidereye.rotation import angle_between
 
 Refinement = Literal["gain", "rotation"]
 REFINEMENTS: tuple[Refinement, ...] = ("gain", "rotation")
 
-_COARSE = math.radians(4.0)  # of the comparison that finds views which match no other
 _FINE = math.radians(1.0)  # of that for colours
 _IMPROVEMENT = 1.02  # of the mean squared difference, which rotations have to bring
 _MOST_TURN = math.radians(12.0)  # more is a mistake: refinement starts from poses that are close
@@ -86,7 +76,7 @@ def self_calibrate(
     shot = [view.to("cpu", torch.float32) for view in views]
     if count < 2 or not refine:
         return Calibrated(list(views), cameras, gain, offset, 0.0, (), notes)
-    reasons = _strangers(shot, cameras, sphere_radius)
+    reasons = strangers(shot, cameras, sphere_radius)
     notes += [f"{cameras[view].name}: {why.value}; left as it is" for view, why in reasons.items()]
     kept = [view for view in range(count) if view not in reasons]
     blank = tuple(view for view, why in reasons.items() if why == Stranger.BLANK)
@@ -102,7 +92,7 @@ def self_calibrate(
         cameras = _turned(shot, cameras, kept, anchor, sphere_radius, notes)
     some = [cameras[i] for i in kept]
     angle = finest_angle(some, _FINE)
-    readings = _read([shot[i] for i in kept], some, angle, sphere_radius)
+    readings = read_views([shot[i] for i in kept], some, angle, sphere_radius)
     own_gain, own_offset = compensate(readings.colour, readings.weight, anchor)
     compensated = replace(
         readings, colour=own_gain[..., None] * readings.colour + own_offset[..., None]
@@ -111,10 +101,7 @@ def self_calibrate(
     if "gain" in refine:
         if _plausible(own_gain, own_offset):
             gain[kept], offset[kept] = own_gain, own_offset
-            made = [
-                torch.where(camera.mask().to(view.device), recoloured(view, g, o), -1.0)
-                for view, camera, g, o in zip(views, cameras, gain, offset, strict=True)
-            ]
+            made = recoloured_views(views, cameras, gain, offset)
         else:
             notes.append(
                 f"gains of {float(own_gain.min()):.2f} to {float(own_gain.max()):.2f} and offsets "
@@ -123,23 +110,6 @@ def self_calibrate(
             )
     off = misalignment(compensated, angle)
     return Calibrated(made, cameras, gain, offset, off, blank, notes)
-
-
-def _read(
-    views: Sequence[Tensor], cameras: Sequence[Camera], angle: float, sphere_radius: float
-) -> Readings:
-    prepared = [blurred(view, camera, angle) for view, camera in zip(views, cameras, strict=True)]
-    return read_overlaps(
-        prepared, [view.camera for view in prepared], sphere_points(angle), sphere_radius
-    )
-
-
-def _strangers(
-    views: Sequence[Tensor], cameras: Sequence[Camera], sphere_radius: float
-) -> dict[int, Stranger]:
-    """The views that say nothing where they overlap, or something else than the others."""
-    readings = _read(views, cameras, _COARSE, sphere_radius)
-    return strangers(readings, *compensate(readings.colour, readings.weight))
 
 
 def _turned(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from spidereye.frame_stitching import FramePlan
 from spidereye.pictures import resize_area, to_uint8
-from spidereye.recolouring import recoloured
+from spidereye.recolouring import recoloured_views
 from spidereye.rig import Rig, fingerprint
 from spidereye.self_calibration import Calibrated
 from spidereye.shots import Shot, files_of
@@ -109,12 +109,7 @@ def corrected_views(shot: Shot, found: Calibrated | None) -> list[Float[Tensor, 
     masks."""
     if found is None:
         return shot.views
-    return [
-        torch.where(camera.mask(), recoloured(view, gain, offset), -1.0)
-        for view, camera, gain, offset in zip(
-            shot.views, shot.rig.cameras, found.gain, found.offset, strict=True
-        )
-    ]
+    return recoloured_views(shot.views, shot.rig.cameras, found.gain, found.offset)
 
 
 def in_bytes(panorama: Float[Tensor, "1 3 H W"]) -> UInt8[np.ndarray, "H W 3"]:

@@ -55,8 +55,7 @@ class Shot:
         made = []
         for number, camera in enumerate(self.rig.cameras):
             array, lens = self.part(number), camera.lens
-            scale = min(1.0, most / max(lens.width, lens.height))
-            size = max(1, round(lens.width * scale)), max(1, round(lens.height * scale))
+            size = camera.smaller(most / max(lens.width, lens.height))
             made.append((resize_area(array, *size), camera.resized(*size)))
         return _of_views(made, self.rig)
 

@@ -4,8 +4,8 @@ The classical answer, the baseline of every table, and what is there without wei
 loses to it is not worth having.
 
 The defaults are measured (benchmarks/stitch_quality.py): Lanczos, and weights that follow the
-angular resolution. Where a view is finer than the panorama it is read from a pyramid, and where all
-are much finer the panorama is made finer and averaged.
+angular resolution. Where a view is finer than the panorama it is read from a pyramid, and where the
+best views are finer over half of what is seen the panorama is made finer and averaged.
 """
 
 import math
@@ -24,7 +24,13 @@ from spidereye.panorama import latitude_weights, panorama_rays
 from spidereye.push_pull import fill
 from spidereye.render import select
 from spidereye.view_sampling import Kernel, Points, pyramid, sample
-from spidereye.view_weights import BLANK, blend_weight, resolution, sharpness
+from spidereye.view_weights import (
+    BLANK,
+    blend_weight,
+    resolution,
+    sharpness,
+    weighted_median,
+)
 
 Blend = Literal["feather", "multiband", "none"]
 BLENDS: tuple[Blend, ...] = ("feather", "multiband", "none")
@@ -166,23 +172,28 @@ def stitch(
     views in [-1, 1], each of its own size, in the order of the cameras, whose batch shape is [] or
     [B].   misalignment, blank: see StitchPlan.for_cameras.
     """
-    samples = range(len(views[0]) if any(c.rotation.ndim == 3 for c in cameras) else 1)
+
+    def made_of(views: Sequence[Tensor], cameras: Sequence[Camera]) -> Stitch:
+        plan = StitchPlan.for_cameras(
+            cameras, height, width, sphere_radius, kernel, blend, views[0].device, misalignment,
+            blank,
+        )  # fmt: skip
+        return plan(views)
+
+    if all(camera.rotation.ndim == 2 for camera in cameras):
+        return made_of(views, cameras)
     groups: dict[int, list[int]] = {}
-    for one in samples:
+    for one in range(len(views[0])):
         own = [select(camera, one) for camera in cameras]
         groups.setdefault(divisions(own, height, width, sphere_radius), []).append(one)
-    made = []
-    for group in groups.values():
-        alone = len(groups) == 1
-        plan = StitchPlan.for_cameras(
-            cameras if alone else [select(camera, group) for camera in cameras],
-            height, width, sphere_radius, kernel, blend, views[0].device, misalignment, blank,
-        )  # fmt: skip
-        made.append(plan(views if alone else [view[group] for view in views]))
-    if len(made) == 1:
-        return made[0]
+    if len(groups) == 1:
+        return made_of(views, cameras)
+    made = [
+        made_of([view[group] for view in views], [select(camera, group) for camera in cameras])
+        for group in groups.values()
+    ]
     order = [one for group in groups.values() for one in group]
-    back = sorted(samples, key=lambda place: order[place])
+    back = sorted(range(len(order)), key=lambda place: order[place])
     panorama, count = (
         torch.cat([getattr(part, name) for part in made])[back] for name in ("panorama", "count")
     )
@@ -241,12 +252,9 @@ def divisions(
         pixels, seen = camera.project(some, sphere_radius)
         best = torch.maximum(best, resolution(camera, some, pixels, sphere_radius) * seen)
     area = latitude_weights(height, best.device, best.dtype)[step // 2 :: step, None]
-    area = area.expand_as(best)[best > 0]
-    if not len(area):
-        return 0
-    values, order = best[best > 0].sort()
-    share = area[order].cumsum(0) / area.sum()
-    median = float(values[int((share < 0.5).sum())]) * 2 * math.pi / width
+    some_see = best > 0
+    finest = weighted_median(best[some_see], area.expand_as(best)[some_see], 0.0)
+    median = finest * 2 * math.pi / width
     return int(median >= _DIVIDE_FROM) + int(median >= _AGAIN_FROM)
 
 

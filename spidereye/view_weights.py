@@ -75,6 +75,17 @@ def resolution(
     return area.abs().sqrt().nan_to_num(0.0).clamp(max=1e6)
 
 
+def weighted_median(
+    values: Float[Tensor, " n"], weights: Float[Tensor, " n"], none: float
+) -> float:
+    """The value up to which half of the weight lies; `none` where there are no values."""
+    if not len(values):
+        return none
+    values, order = values.sort()
+    share = weights[order].cumsum(0)
+    return float(values[int((share < share[-1] / 2).sum())])
+
+
 def clearance(camera: Camera, pixels: Float[Tensor, "*s 2"]) -> Float[Tensor, "*s"]:
     """How far inside what the view shows a pixel lies: `Camera.margin`, or the distance to what
     hides the scene where that is closer, in the same unit; negative outside."""
