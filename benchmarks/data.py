@@ -32,7 +32,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import cv2
 import numpy as np
 import torch
-from machine import machine, peak_memory, show
+from machine import machine, process_peak, show
 from view_quality import TARGET, quality, stitch_psnr
 
 from spidereye.batches import PanoramaDataset, Renderer
@@ -167,7 +167,7 @@ def decode_all(folder: Path) -> None:
     dataset = PanoramaDataset(source, TARGET, RenderPlan.for_cameras(RIG.cameras, "exact"))
     for index in range(len(source)):
         dataset[index]
-    print(peak_memory())
+    print(process_peak())
 
 
 def main() -> None:

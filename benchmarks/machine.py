@@ -29,7 +29,7 @@ def machine(threads: int, dtype: str = "float32") -> dict[str, str]:
     }
 
 
-def peak_memory() -> float:
+def process_peak() -> float:
     """Megabytes that this process has had at most. Not ru_maxrss, which starts at the parent's."""
     status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))

@@ -32,7 +32,7 @@ os.environ["GOMP_SPINCOUNT"] = "3000"  # as our commands have it: spidereye.cpu
 import cv2
 import numpy as np
 import torch
-from machine import machine, peak_memory, show
+from machine import machine, process_peak, show
 from v360 import PLANES, dual_fisheye, frame_of, libavfilter, planes_of, planner, v360
 from view_quality import TARGET
 
@@ -186,7 +186,7 @@ def make_frames(kernel: str) -> None:
     plan = FramePlan.for_cameras(rig.cameras, HEIGHT, WIDTH, kernel=kernel)
     for _ in range(5):
         plan(pictures, torch.full((4, 3), 0.9, dtype=torch.float64))
-    print(peak_memory())
+    print(process_peak())
 
 
 def show_all(results: dict) -> None:
