@@ -2,7 +2,8 @@
 
 The grid is cut into blocks; a block's queries look at the block and a halo of 7 cells around it,
 so memory and time grow linearly with the number of cells, and no N×N bias is ever built. Cells
-outside a query's window or off the grid are left out of the softmax.
+outside a query's window are left out of the softmax, and so are cells off the grid. A sphere has
+none off: there the halo holds what lies beyond the grid's edges.
 """
 
 from functools import lru_cache
@@ -11,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+from spidereye.sphere_padding import pad_sphere
 
 REACH = 7  # cells that a window extends to each side
 WINDOW = 2 * REACH + 1
@@ -21,13 +24,16 @@ class LocalAttention(nn.Module):
     """Multi-head attention over ±7 windows; q, k, v without bias, output with; scale 1/√head width.
 
     relative_bias: [15, 15, heads], read at (yq - yk + 7, xq - xk + 7).
+    padding: "zeros": cells off the grid are not attended; "sphere": windows wrap in longitude and
+    cross the poles, as `pad_sphere` does. On a grid smaller than the window a cell is then in it
+    several times, each with the bias of that place, so that rolling the grid rolls the output.
     """
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, padding: str = "zeros"):
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not divisible into {heads} heads")
-        self.heads = heads
+        self.heads, self.padding = heads, padding
         self.to_q = nn.Linear(width, width, bias=False)
         self.to_k = nn.Linear(width, width, bias=False)
         self.to_v = nn.Linear(width, width, bias=False)
@@ -37,11 +43,11 @@ class LocalAttention(nn.Module):
     def forward(self, x: Float[Tensor, "B H W D"]) -> Float[Tensor, "B H W D"]:
         batch, height, width, channels = x.shape
         rows, columns = -(-height // BLOCK), -(-width // BLOCK)
-        query = _blocks(self.to_q(x), halo=0)  # [B, blocks, 64, D]
-        key = _blocks(self.to_k(x), halo=REACH)  # [B, blocks, 484, D]
-        value = _blocks(self.to_v(x), halo=REACH)
+        query = _blocks(_padded(self.to_q(x), halo=0))  # [B, blocks, 64, D]
+        key = _blocks(_padded(self.to_k(x), REACH, self.padding), REACH)  # [B, blocks, 484, D]
+        value = _blocks(_padded(self.to_v(x), REACH, self.padding), REACH)
         query, key, value = (self._split_heads(part) for part in (query, key, value))
-        bias = self._bias(height, width).to(query.dtype)  # [blocks, heads, 64, 484]
+        bias = self._bias(height, width).to(query.dtype)  # [blocks or 1, heads, 64, 484]
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         out = out.transpose(-3, -2).reshape(batch, rows, columns, BLOCK, BLOCK, channels)
         out = out.transpose(2, 3).reshape(batch, rows * BLOCK, columns * BLOCK, channels)
@@ -55,15 +61,25 @@ class LocalAttention(nn.Module):
         index, within = _window_index(device)
         # An embedding, because its gradient is deterministic where that of indexing is not.
         bias = F.embedding(index, self.relative_bias.flatten(0, 1)).permute(2, 0, 1)
-        attended = within & _on_grid(height, width, device)[:, None, None]
+        attended = within[None, None]
+        if self.padding == "zeros":
+            attended = attended & _on_grid(height, width, device)[:, None, None]
         return bias.masked_fill(~attended, -torch.inf)
 
 
-def _blocks(x: Float[Tensor, "B H W D"], halo: int) -> Float[Tensor, "B n cells D"]:
-    """Every block of the grid with `halo` cells around it, zeros off the grid."""
-    height, width, channels = x.shape[1:]
-    x = F.pad(x, (0, 0, halo, halo + -width % BLOCK, halo, halo + -height % BLOCK))
-    side = BLOCK + 2 * halo
+def _padded(
+    x: Float[Tensor, "B H W D"], halo: int, padding: str = "zeros"
+) -> Float[Tensor, "B h w D"]:
+    """The grid with a halo, made up to whole blocks at the bottom and at the right."""
+    bottom, right = (halo + -side % BLOCK for side in x.shape[1:3])
+    if padding == "zeros":
+        return F.pad(x, (0, 0, halo, right, halo, bottom))
+    return pad_sphere(x.permute(0, 3, 1, 2), halo, bottom, halo, right).permute(0, 2, 3, 1)
+
+
+def _blocks(x: Float[Tensor, "B h w D"], halo: int = 0) -> Float[Tensor, "B n cells D"]:
+    """Every block of a padded grid with `halo` cells around it."""
+    side, channels = BLOCK + 2 * halo, x.shape[-1]
     x = x.unfold(1, side, BLOCK).unfold(2, side, BLOCK)  # [B, rows, columns, D, side, side]
     return x.flatten(1, 2).flatten(-2).transpose(-2, -1).reshape(len(x), -1, side * side, channels)
 
@@ -90,4 +106,4 @@ def _window_index(device: str) -> tuple[Int[Tensor, "q k"], Bool[Tensor, "q k"]]
 def _on_grid(height: int, width: int, device: str) -> Bool[Tensor, "n k"]:
     """For each block: which cells of the block and its halo lie on the grid."""
     grid = torch.ones(1, height, width, 1, device=device)
-    return _blocks(grid, halo=REACH)[0, :, :, 0] > 0
+    return _blocks(_padded(grid, REACH), REACH)[0, :, :, 0] > 0

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from spidereye.camera import Camera
-from spidereye.jitter import Jitter, JitterConfig, draw, jitter_colour, jittered_cameras
+from spidereye.conditioning import Conditions
+from spidereye.jitter import Jitter, JitterConfig, draw, jitter_colour, jittered_cameras, without
 from spidereye.picture_cache import PictureCache
 from spidereye.pictures import resize_area, to_float, to_uint8
 from spidereye.randomness import generator
@@ -33,6 +34,7 @@ class Batch:
     cameras: what a calibrated rig knows (true lens, nominal pose), N with batch shape [] or [B].
     true_cameras: those that made the views; for tests and oracles only.
     mask: where a view is picture.   indices, names: of the samples in their source.
+    conditions: what networks are told beside the views; None: nothing, or not made yet.
     """
 
     views: Float[Tensor, "B N 3 h w"]
@@ -42,6 +44,7 @@ class Batch:
     mask: Bool[Tensor, "B N h w"]
     indices: list[int]
     names: list[str]
+    conditions: Conditions | None = None
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.views, self.panorama))
@@ -91,8 +94,21 @@ class PanoramaDataset(Dataset[RawSample]):
         return {"source": torch.from_numpy(source), "target": torch.from_numpy(target)}
 
 
-class GlobalBatches(Sampler[list[int]]):
-    """Index lists of one process: slice `rank` of each of the epoch's global batches.
+class IndexedDataset(Dataset[RawSample]):
+    """The panoramas asked for by (epoch, index), as GlobalBatches names them."""
+
+    def __init__(self, panoramas: PanoramaDataset):
+        self.panoramas = panoramas
+
+    def __len__(self) -> int:
+        return len(self.panoramas)
+
+    def __getitem__(self, key: tuple[int, int]) -> RawSample:
+        return self.panoramas[key[1]]
+
+
+class GlobalBatches(Sampler[list[tuple[int, int]]]):
+    """Lists of (epoch, index) of one process: slice `rank` of each of the epoch's global batches.
 
     Set `epoch` before each pass, and `start` to skip that many global batches (resuming).
     The last batch of an epoch is dropped where it would be short.
@@ -110,13 +126,13 @@ class GlobalBatches(Sampler[list[int]]):
     def __len__(self) -> int:
         return self.batches_per_epoch - self.start
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         source = generator(self.seed, "order", self.epoch)
         order = torch.randperm(self.length, generator=source).tolist()
         share = self.batch_size // self.processes
         for batch in range(self.start, self.batches_per_epoch):
             first = batch * self.batch_size + self.rank * share
-            yield order[first : first + share]
+            yield [(self.epoch, index) for index in order[first : first + share]]
 
 
 class EverySampleOnce(Sampler[list[int]]):
@@ -134,7 +150,7 @@ class EverySampleOnce(Sampler[list[int]]):
             yield self.indices[first : first + self.batch_size]
 
 
-def loader(dataset: Dataset[Any], batches: Sampler[list[int]], workers: int) -> Iterable[list[Any]]:
+def loader(dataset: Dataset[Any], batches: Sampler[Any], workers: int) -> Iterable[list[Any]]:
     """A loader of lists of the data set's samples; the workers live as long as the loader."""
     return DataLoader(
         dataset,
@@ -176,11 +192,14 @@ class Renderer:
         count = len(self.rig.cameras)
         draws = [draw(self.jitter, count, self.seed, epoch, index) for index in indices]
         if self.reference is not None:
-            draws = [_without(jitter, self.reference) for jitter in draws]
+            draws = [without(jitter, [self.reference]) for jitter in draws]
         believed, true = jittered_cameras(self.rig.cameras, draws)
         turns = [round(jitter.yaw * target.shape[-1]) for jitter in draws]
         levels, mask = self._rendered(samples, _turned(true, turns, target.shape[-1]))
         views = _coloured(levels, mask, draws)
+        for view, jitter in zip(views, draws, strict=True):
+            if jitter.missing is not None:
+                view[jitter.missing] = -1.0
         rolled = [pano.roll(turn, dims=-1) for pano, turn in zip(target, turns, strict=True)]
         return Batch(views, torch.stack(rolled), believed, true, mask, indices, names)
 
@@ -221,15 +240,6 @@ def _coloured(
         colours = jitter_colour(to_float(levels[part].contiguous()), draws[part])
         made[part] = to_float(to_uint8(colours).mul_(mask[part, :, None].to(torch.uint8)))
     return made
-
-
-def _without(jitter: Jitter, view: int) -> Jitter:
-    """The same draws, but of one view neither its pose nor its colours; the lens is all views'."""
-    values = {"angles": 0.0, "contrast": 1.0, "brightness": 0.0, "color": 1.0}
-    changed = {name: getattr(jitter, name).clone() for name in values}
-    for name, value in values.items():
-        changed[name][view] = value
-    return replace(jitter, **changed)
 
 
 def _turned(cameras: Sequence[Camera], turns: Sequence[int], width: int) -> tuple[Camera, ...]:

@@ -106,8 +106,11 @@ class Camera:
         if math.isfinite(sphere_radius):
             position = self.position.reshape(*self.position.shape[:-1], *extra, 3)
             rays = sphere_radius * rays - position
-        world_to_camera = self.rotation.reshape(*self.rotation.shape[:-2], *extra, 3, 3)
-        rays = (rays[..., None, :] @ world_to_camera)[..., 0, :]
+        if self.rotation.ndim == 2:
+            rays = rays @ self.rotation  # one product of matrices, several times as fast
+        else:
+            world_to_camera = self.rotation.reshape(*self.rotation.shape[:-2], *extra, 3, 3)
+            rays = (rays[..., None, :] @ world_to_camera)[..., 0, :]
         pixels, valid = self.lens.project(rays)
         return pixels, valid & self.is_picture(pixels)
 
@@ -133,8 +136,8 @@ class Camera:
     def mask(self) -> Bool[Tensor, "*b h w"]:
         """Which pixels are picture: inside the image circle, the lens's valid domain, visible."""
         grid = self.pixel_grid()
-        batch = self.rotation.shape[:-2]
-        return self.unproject(grid.expand(*batch, *grid.shape))[1]
+        grid = grid.expand(*self.rotation.shape[:-2], *grid.shape)
+        return self.lens.unproject(grid)[1] & self.is_picture(grid)
 
     def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> "Camera":
         """The same camera on another device or in another floating type."""

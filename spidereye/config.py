@@ -4,10 +4,13 @@ Other named configs are YAML files in spidereye/configs that say only what diffe
 checked here, all of them before any work starts, and an error names the key.
 """
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from spidereye.conditioned_batches import Parallax
+from spidereye.conditioning import Conditioner, ConditioningConfig
 from spidereye.decoder import DecoderConfig
 from spidereye.ema import EmaConfig
 from spidereye.encoder import EncoderConfig
@@ -44,7 +47,13 @@ class DatasetConfig:
     brightness: float = 0.2  # added to [0, 1] values, ±, per view, training only
     contrast: float = 0.2  # factor 1 ±, per view, training only
     color_jitter: float = 0.1  # factor 1 ±, per view and channel, training only
+    jitter_share: float = 1.0  # of training samples whose poses and colours vary
     yaw_augment: bool = False  # turn the whole panorama at random, training only
+    missing_view: float = 0.0  # share of training samples that lack a view
+    parallax_share: float = 0.0  # of training samples: near scenes, cameras off the centre
+    off_centre: list[float] = field(default_factory=lambda: [0.05, 0.15])  # metres, from and to
+    draws: int | None = None  # different shots of a panorama; None: a new one each epoch
+    render: str = "training"  # quality of training views: training | exact
     on_bad_file: str = "stop"  # stop | skip
     cache: Any = False  # keep decoded panoramas in this folder; true: in <runs_dir>/cache
     video_root: str | None = None  # type=video: as root, which it wins over where set
@@ -76,13 +85,19 @@ class SsddConfig:
     encoder_width: int = 128  # channels of the encoder's first level
     encoder_checkpoint: str | None = None
     encoder_train: bool = False
-    decoder: str = "M"  # XS S B M L XL H
+    decoder: str = "M"  # XXS XS S B M L XL H
     decoder_image_size: list[int] = field(default_factory=lambda: [256, 128])  # panorama W, H
     n_views: int = 4
-    fusion_type: str = "concat_conv"  # concat_conv | average
-    fusion_hidden_dim: int | None = None  # None: 2C
+    fusion_type: str = "concat_conv"  # concat_conv | average | spherical
+    fusion_hidden_dim: int | None = None  # None: 2C; spherical: 64
     use_view_encoding: bool = True
     view_encoding_type: str = "sinusoidal"  # sinusoidal | learnable | directional
+    padding: str = "zeros"  # zeros | sphere: what lies beyond the panorama's edges
+    condition: str = "latent"  # latent | latent+warp: what the decoder is given
+    prior: str = "noise"  # noise | stitch: what the flow starts from
+    prior_sigma: float = 0.0  # of the noise on the stitch
+    sphere_radii: list[float] = field(default_factory=lambda: [math.inf])  # metres
+    refine: list[str] = field(default_factory=list)  # self-calibrate shots: gain, rotation
     fm_sampler: FmSamplerConfig = field(default_factory=FmSamplerConfig)
     ema: EmaConfig = field(default_factory=EmaConfig)
 
@@ -211,7 +226,35 @@ class Config:
             brightness=data.brightness,
             color=data.color_jitter,
             yaw=data.yaw_augment,
+            share=data.jitter_share,
+            missing=data.missing_view,
         )
+
+    def parallax(self) -> Parallax:
+        """Training's near scenes."""
+        low, high = self.dataset.off_centre
+        return Parallax(self.dataset.parallax_share, (low, high))
+
+    def conditioning(self) -> ConditioningConfig:
+        """What the networks are told beside the views."""
+        ssdd = self.ssdd
+        return ConditioningConfig(
+            grid=ssdd.fusion_type == "spherical",
+            condition=ssdd.condition,
+            prior=ssdd.prior,
+            sigma=ssdd.prior_sigma,
+            radii=tuple(ssdd.sphere_radii),
+            refine=tuple(ssdd.refine),
+            factor=EncoderConfig(ssdd.encoder, ssdd.encoder_width).factor,
+        )
+
+    def conditioner(self) -> Conditioner | None:
+        """Makes what the networks are told, or None where they are given the views alone."""
+        conditioning = self.conditioning()
+        if not conditioning.needed:
+            return None
+        width, height = self.panorama_size
+        return Conditioner(conditioning, height, width)
 
     def model(self) -> ModelConfig:
         """The networks' architecture."""
@@ -219,16 +262,26 @@ class Config:
         encoder = EncoderConfig(ssdd.encoder, ssdd.encoder_width)
         repa = self.aux_losses.repa
         extract = repa.i_extract if repa else RepaConfig.i_extract
+        conditioning = self.conditioning()
         return ModelConfig(
             encoder,
-            DecoderConfig.named(ssdd.decoder, encoder.channels, extract),
+            DecoderConfig.named(
+                ssdd.decoder,
+                encoder.channels,
+                extract,
+                padding=ssdd.padding,
+                extra_channels=conditioning.channels,
+                residual=conditioning.prior == "stitch",
+            ),
             FusionConfig(
                 type=ssdd.fusion_type,
                 channels=encoder.channels,
                 axes=[[round(x, 9) for x in c.axis.tolist()] for c in self.rig().cameras],
                 hidden=ssdd.fusion_hidden_dim,
                 view_encoding=ssdd.view_encoding_type if ssdd.use_view_encoding else None,
+                padding=ssdd.padding,
             ),
+            conditioning,
             self.panorama_size,
         )
 

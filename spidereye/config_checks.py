@@ -10,6 +10,7 @@ from spidereye.fusion import build_fusion
 from spidereye.metrics import METRICS
 from spidereye.optimizer import OPTIMIZERS
 from spidereye.protocols import PROTOCOLS, index_of_view
+from spidereye.render import quality
 from spidereye.self_calibration import Refinement
 
 
@@ -67,6 +68,7 @@ def _check_choices(config: Config) -> None:
 
 def _check_numbers(config: Config) -> None:
     data, training = config.dataset, config.training
+    config.conditioning()
     positive = {
         "dataset.im_size": data.im_size,
         "dataset.batch_size": data.batch_size,
@@ -91,6 +93,7 @@ def _check_numbers(config: Config) -> None:
         "dataset.max_frames_per_video": data.max_frames_per_video,
         "dataset.scene_count_train": data.scene_count_train,
         "dataset.scene_count_val": data.scene_count_val,
+        "dataset.draws": data.draws,
     }
     if config.aux_losses.repa is not None:
         positive["aux_losses.repa.i_extract"] = config.aux_losses.repa.i_extract
@@ -123,6 +126,19 @@ def _check_numbers(config: Config) -> None:
     for key, value in fractions.items():
         if not 0 <= value < 1:
             raise SpiderEyeError(f"{key} must lie in [0, 1), got {value}")
+    shares = {
+        "dataset.jitter_share": data.jitter_share,
+        "dataset.missing_view": data.missing_view,
+        "dataset.parallax_share": data.parallax_share,
+    }
+    for key, value in shares.items():
+        if not 0 <= value <= 1:
+            raise SpiderEyeError(f"{key} is a share and must lie in [0, 1], got {value}")
+    if len(data.off_centre) != 2 or not 0 <= data.off_centre[0] <= data.off_centre[1]:
+        raise SpiderEyeError(
+            f"dataset.off_centre is [from, to] in metres from the centre, got {data.off_centre}"
+        )
+    quality(data.render)
     if not config.evaluation.protocols:
         raise SpiderEyeError(f"evaluation.protocols is empty; choose of {', '.join(PROTOCOLS)}")
 
@@ -144,7 +160,13 @@ def _check_sizes(config: Config) -> None:
         raise SpiderEyeError(
             f"ssdd.decoder_image_size={size}: H must be a multiple of 8, the decoder's downsampling"
         )
-    if height != side:
+    if config.ssdd.fusion_type == "spherical":
+        if height % factor:
+            raise SpiderEyeError(
+                f"ssdd.decoder_image_size={size}: H must be a multiple of {factor}, the downsampling "
+                f"of encoder {config.ssdd.encoder}"
+            )
+    elif height != side:
         raise SpiderEyeError(
             f"ssdd.fusion_type={config.ssdd.fusion_type} makes the panorama's height equal to the "
             f"views' side: dataset.im_size={side} needs ssdd.decoder_image_size=[{2 * side},{side}]"

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from spidereye.attention import LocalAttention
 from spidereye.errors import SpiderEyeError
 from spidereye.layers import Downsample, TimeEmbedding, Upsample, modulate, resize_nearest
+from spidereye.sphere_padding import PADDINGS, conv3x3
 
 # name: (base width, width multipliers, transformer blocks)
 SIZES = {
+    "XXS": (32, (1, 1, 2, 2), 4),  # ours, for CPUs and tests; the others are published
     "XS": (32, (1, 2, 3, 3), 8),
     "S": (48, (1, 2, 3, 3), 8),
     "B": (64, (1, 2, 3, 3), 10),
@@ -28,24 +30,57 @@ SIZES = {
 @dataclass(frozen=True)
 class DecoderConfig:
     """widths: channels of the four levels.   heads, blocks: of the middle's transformer.
-    latent_channels: C.   extract: the block, counted from 1, whose output REPA reads."""
+    latent_channels: C.   extract: the block, counted from 1, whose output REPA reads.
+    padding: what convolutions and attention windows find beyond the panorama's edges: "zeros", as
+    published, or "sphere", the panorama itself (sphere_padding.py; W must be a multiple of 16).
+    extra_channels: input channels after [x_t, z], whose weights start at zero.
+    residual: for flows that start close to the data. The last convolution starts at zero, and with
+    it the velocity; and the last norm has one group: groups of one channel, as width 32 has them,
+    would take a picture's mean out of what is said of it."""
 
     widths: tuple[int, int, int, int]
     heads: int
     blocks: int
     latent_channels: int = 4
     extract: int = 4
+    padding: str = "zeros"
+    extra_channels: int = 0
+    residual: bool = False
+
+    def __post_init__(self) -> None:
+        if self.padding not in PADDINGS:
+            raise SpiderEyeError(
+                f"ssdd.padding must be one of {', '.join(PADDINGS)}, got {self.padding!r}"
+            )
 
     @classmethod
-    def named(cls, size: str, latent_channels: int = 4, extract: int = 4) -> "DecoderConfig":
-        """One of the published sizes XS S B M L XL H (5 to 363 M parameters)."""
+    def named(
+        cls,
+        size: str,
+        latent_channels: int = 4,
+        extract: int = 4,
+        padding: str = "zeros",
+        extra_channels: int = 0,
+        residual: bool = False,
+    ) -> "DecoderConfig":
+        """One of SIZES: the published XS S B M L XL H (5 to 363 M parameters), or XXS."""
         if size not in SIZES:
             raise SpiderEyeError(f"ssdd.decoder must be one of {', '.join(SIZES)}, got {size!r}")
         base, multipliers, blocks = SIZES[size]
         a, b, c, d = (-(-base * multiplier // 32) * 32 for multiplier in multipliers)
         heads = min(max(d // 64, 4), 16)
         # A shallow decoder is read at half its depth (design: block min(4, depth/2)).
-        return cls((a, b, c, d), heads, blocks, latent_channels, min(extract, blocks // 2))
+        extract = min(extract, blocks // 2)
+        return cls(
+            (a, b, c, d),
+            heads,
+            blocks,
+            latent_channels,
+            extract,
+            padding,
+            extra_channels,
+            residual,
+        )
 
 
 class Decoded(NamedTuple):
@@ -59,56 +94,73 @@ class UViT(nn.Module):
     """Four levels down, a transformer at 1/8 size, four levels up, with skips.
 
     Start: linears Xavier uniform, convs N(0, 0.02), biases and bias tables 0; second convs of the
-    residual blocks and outputs of the feed-forwards 0, so that every block starts as its shortcut.
+    residual blocks and outputs of the feed-forwards 0, so that every block starts as its shortcut;
+    weights of extra input channels 0, so that it starts as the decoder without them.
     """
 
     def __init__(self, config: DecoderConfig):
         super().__init__()
         self.config = config
-        widths, base = config.widths, config.widths[0]
-        self.conv_in = nn.Conv2d(3 + config.latent_channels, base, 3, padding=1)
+        widths, base, padding = config.widths, config.widths[0], config.padding
+        known = 3 + config.latent_channels
+        self.conv_in = conv3x3(known + config.extra_channels, base, padding)
         self.time_embedding = TimeEmbedding(base)
         self.context = nn.Sequential(
-            nn.Conv2d(config.latent_channels, base, 3, padding=1),
+            conv3x3(config.latent_channels, base, padding),
             nn.SiLU(),
-            nn.Conv2d(base, base, 3, padding=1),
+            conv3x3(base, base, padding),
         )
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         skips, previous = [base], base
         for level, width in enumerate(widths):
             for _ in range(2):
-                self.down.append(ResidualBlock(previous, width, base))
+                self.down.append(ResidualBlock(previous, width, base, padding))
                 skips.append(width)
                 previous = width
             if level < 3:
-                self.down.append(Downsample(width))
+                self.down.append(Downsample(width, padding))
                 skips.append(width)
         self.middle = Middle(config)
         for level, width in reversed(tuple(enumerate(widths))):
             for _ in range(3):
-                self.up.append(ResidualBlock(previous + skips.pop(), width, base))
+                self.up.append(ResidualBlock(previous + skips.pop(), width, base, padding))
                 previous = width
             if level > 0:
-                self.up.append(Upsample(width))
-        self.norm_out = nn.GroupNorm(32, base)
-        self.conv_out = nn.Conv2d(base, 3, 3, padding=1)
+                self.up.append(Upsample(width, padding))
+        self.norm_out = nn.GroupNorm(1 if config.residual else 32, base)
+        self.conv_out = conv3x3(base, 3, padding)
         self.apply(_start)
         for module in self.modules():
             if isinstance(module, ResidualBlock):
                 nn.init.zeros_(module.conv2.weight)
             elif isinstance(module, FeedForward):
                 nn.init.zeros_(module.linear_out.weight)
+        nn.init.zeros_(self.conv_in.weight[:, known:])
+        if config.residual:
+            nn.init.zeros_(self.conv_out.weight)
 
     def forward(
         self,
         x_t: Float[Tensor, "B 3 H W"],
         t1000: Float[Tensor, "B"],
         z: Float[Tensor, "B C zH zW"],
+        extra: Float[Tensor, "B K H W"] | None = None,
     ) -> Decoded:
-        """x_t: the panorama at flow time t, H and W multiples of 8.   t1000: 1000·t."""
+        """x_t: the panorama at flow time t, H and W multiples of 8.   t1000: 1000·t.
+        extra: what else is known of every pixel; None where config.extra_channels is 0.
+
+        Raises ValueError where extra has another number of channels than config.extra_channels.
+        """
+        given = 0 if extra is None else extra.shape[1]
+        if given != self.config.extra_channels:
+            raise ValueError(
+                f"the decoder was made for {self.config.extra_channels} extra input channels and "
+                f"got {given}; give `extra` as DecoderConfig.extra_channels says"
+            )
         time = self.time_embedding(t1000)  # [B, 4·ch0]
         context = self.context(z)  # [B, ch0, zH, zW]
-        x = self.conv_in(torch.cat((x_t, resize_nearest(z, x_t)), dim=1))
+        inputs = [x_t, resize_nearest(z, x_t)] + ([] if extra is None else [extra])
+        x = self.conv_in(torch.cat(inputs, dim=1))  # [B, ch0, H, W]
         skips = [x]
         for module in self.down:
             x = module(x, time, context) if isinstance(module, ResidualBlock) else module(x)
@@ -126,14 +178,14 @@ class UViT(nn.Module):
 class ResidualBlock(nn.Module):
     """conv3x3 twice, the first norm modulated per place by the context, the second by the time."""
 
-    def __init__(self, width_in: int, width_out: int, base: int):
+    def __init__(self, width_in: int, width_out: int, base: int, padding: str):
         super().__init__()
         self.norm1 = nn.GroupNorm(32, width_in, affine=False)
         self.modulation1 = nn.Conv2d(base, 2 * width_in, 1)
-        self.conv1 = nn.Conv2d(width_in, width_out, 3, padding=1)
+        self.conv1 = conv3x3(width_in, width_out, padding)
         self.norm2 = nn.GroupNorm(32, width_out)
         self.modulation2 = nn.Linear(4 * base, 2 * width_out)
-        self.conv2 = nn.Conv2d(width_out, width_out, 3, padding=1)
+        self.conv2 = conv3x3(width_out, width_out, padding)
         same = width_in == width_out
         self.shortcut = nn.Identity() if same else nn.Conv2d(width_in, width_out, 1)
 
@@ -161,7 +213,8 @@ class Middle(nn.Module):
         self.norm = nn.GroupNorm(32, width, eps=1e-6)
         self.linear_in = nn.Linear(width, width)
         self.blocks = nn.ModuleList(
-            TransformerBlock(width, config.heads, config.widths[0]) for _ in range(config.blocks)
+            TransformerBlock(width, config.heads, config.widths[0], config.padding)
+            for _ in range(config.blocks)
         )
         self.linear_out = nn.Linear(width, width)
 
@@ -181,11 +234,11 @@ class Middle(nn.Module):
 class TransformerBlock(nn.Module):
     """x += attention(norm modulated by the context); x += feed-forward(norm)."""
 
-    def __init__(self, width: int, heads: int, base: int):
+    def __init__(self, width: int, heads: int, base: int, padding: str):
         super().__init__()
         self.norm1 = nn.LayerNorm(width, elementwise_affine=False)
         self.modulation = nn.Linear(base, 2 * width)
-        self.attention = LocalAttention(width, heads)
+        self.attention = LocalAttention(width, heads, padding)
         self.norm2 = nn.LayerNorm(width)
         self.feed_forward = FeedForward(width)
 

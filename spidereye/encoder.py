@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spidereye.errors import SpiderEyeError
+from spidereye.layers import group_count
 
 NORM_EPS = 1e-6
 LOGVAR_RANGE = (-30.0, 20.0)
@@ -36,7 +37,7 @@ class Posterior:
 @dataclass(frozen=True)
 class EncoderConfig:
     """name: f<downsampling>c<latent channels>, the factor a power of two, e.g. f8c4.
-    width: channels of the first level, a multiple of 32 (group norm)."""
+    width: channels of the first level, a multiple of 32 (group norm), or 8, 16 or 24 for CPUs."""
 
     name: str = "f8c4"
     width: int = 128
@@ -48,9 +49,10 @@ class EncoderConfig:
             raise SpiderEyeError(
                 f"ssdd.encoder must read f<2, 4, 8, 16 …>c<channels>, like f8c4, got {self.name!r}"
             )
-        if self.width % 32 or self.width < 32:
+        if self.width not in (8, 16, 24) and (self.width % 32 or self.width < 32):
             raise SpiderEyeError(
-                f"ssdd.encoder_width must be a multiple of 32 (32, 64, 96 …), got {self.width}"
+                "ssdd.encoder_width must be 8, 16, 24 or a multiple of 32 (32, 64, 96 …), "
+                f"got {self.width}"
             )
 
     @property
@@ -153,4 +155,4 @@ class PadRightBottomDownsample(nn.Module):
 
 
 def _norm(width: int) -> nn.GroupNorm:
-    return nn.GroupNorm(32, width, eps=NORM_EPS)
+    return nn.GroupNorm(group_count(width), width, eps=NORM_EPS)

@@ -6,7 +6,6 @@ size or process count.
 """
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +16,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from spidereye.batches import Batch, EverySampleOnce, PanoramaDataset, Renderer, loader
+from spidereye.conditioning import Conditions
 from spidereye.config import Config
 from spidereye.judges import FIDs, Judges
 from spidereye.metrics import METRICS, mean_rows, picture_metrics
@@ -24,14 +24,12 @@ from spidereye.model import SpiderEyeModel
 from spidereye.perceptual import LPIPS
 from spidereye.pictures import to_uint8
 from spidereye.progress import progress
-from spidereye.protocols import PROTOCOLS, Shots, shots_of
+from spidereye.protocols import PROTOCOLS, shots_of
 from spidereye.randomness import normal
-from spidereye.render import select
-from spidereye.self_calibration import Refinement, self_calibrate
-from spidereye.stitching import stitch
+from spidereye.self_calibration import Refinement
+from spidereye.stitch_rows import CalibratedShots, refinements, skip_notes, stitched
 
-STITCH, TRUTH = "stitch", "ground truth"
-_MOST_REASONS = 3  # in a note
+TRUTH = "ground truth"
 
 
 @dataclass(frozen=True)
@@ -98,6 +96,7 @@ def evaluate(
     )
     judges = judges or Judges.load(accelerator.device)
     stitches = refinements(refine)
+    conditioner = config.conditioner() if model is not None else None
     methods = [*([label] if model is not None else []), *stitches]
     fids = FIDs(judges.extractor, methods) if judges.extractor is not None else None
     batches = EverySampleOnce(
@@ -114,12 +113,19 @@ def evaluate(
     with progress(f"evaluating ({protocol})", len(batches.indices), quiet=quiet) as meter:
         for raw in samples:
             batch = shots.render(raw)
-            geometric, seen, skipped = _stitches(batch, stitches, shots)
-            made = {label: _decode(config, model, batch, accelerator)} if model is not None else {}
+            radius = shots.rig.sphere_radius
+            found = CalibratedShots(batch, shots.reference, radius)
+            geometric, seen, skipped = stitched(batch, stitches, found, radius)
+            made = {}
+            if model is not None:
+                given = Conditions(batch.views)
+                if conditioner is not None:
+                    given = found.conditions(conditioner).to(accelerator.device)
+                made[label] = _decode(config, model, given, batch, accelerator)
             made |= geometric
             scores = _scores(batch, made, seen, judges.lpips)
-            found = zip(batch.indices, batch.names, scores, skipped, strict=True)
-            results += [_Scored(*parts) for parts in found]
+            parts = zip(batch.indices, batch.names, scores, skipped, strict=True)
+            results += [_Scored(*part) for part in parts]
             shown += _shown(batch, made, config.show_samples)
             if fids is not None:
                 fids.update(
@@ -140,15 +146,9 @@ def evaluate(
         table,
         rows,
         [result.name for result in results],
-        [*judges.notes, *_skip_notes(results, stitches)],
+        [*judges.notes, *skip_notes([result.skipped for result in results], stitches)],
         [picture for _, picture in shown],
     )
-
-
-def refinements(refine: Sequence[Refinement]) -> dict[str, tuple[Refinement, ...]]:
-    """{row: what its stitch is self-calibrated by}: the plain one, + the first, + the second …"""
-    steps = [tuple(refine[:count]) for count in range(len(refine) + 1)]
-    return {" + ".join((STITCH, *step)): step for step in steps}
 
 
 def worker_count(config: Config) -> tuple[int, str | None]:
@@ -160,69 +160,21 @@ def worker_count(config: Config) -> tuple[int, str | None]:
     return cores, f"dataset.num_workers={wanted} lowered to {cores}, the machine's cores"
 
 
-def _stitches(
-    batch: Batch, stitches: dict[str, tuple[Refinement, ...]], shots: Shots
-) -> tuple[dict[str, Tensor], Bool[Tensor, "B 1 H W"], list[dict[str, list[str]]]]:
-    """The panorama of each row, which pixels a view shows, and each sample's notes."""
-    height, width = batch.panorama.shape[-2:]
-    radius = shots.rig.sphere_radius
-    plain = stitch(batch.views.unbind(1), batch.cameras, height, width, radius)
-    made = {STITCH: plain.panorama}
-    skipped: list[dict[str, list[str]]] = [{} for _ in batch.indices]
-    for name, refine in stitches.items():
-        if not refine:
-            continue
-        parts = []
-        for sample, views in enumerate(batch.views):
-            cameras = [select(camera, sample) for camera in batch.cameras]
-            shot = list(views[:, None].unbind(0))
-            found = self_calibrate(shot, cameras, refine, shots.reference, radius)
-            refined = stitch(
-                found.views,
-                found.cameras,
-                height,
-                width,
-                radius,
-                misalignment=found.misalignment,
-                blank=found.blank,
-            )
-            parts.append(refined.panorama)
-            skipped[sample][name] = found.notes
-        made[name] = torch.cat(parts)
-    return made, plain.count > 0, skipped
-
-
-def _skip_notes(
-    results: Sequence[_Scored], stitches: dict[str, tuple[Refinement, ...]]
-) -> list[str]:
-    """A line for each row whose self-calibration skipped something: how often and why."""
-    lines = []
-    for name in stitches:
-        notes = [found for result in results if (found := result.skipped.get(name))]
-        if not notes:
-            continue
-        counts = Counter(note for found in notes for note in dict.fromkeys(found)).most_common()
-        reasons = [f"{note} ({count})" if count > 1 else note for note, count in counts]
-        more = len(reasons) - _MOST_REASONS
-        said = "; ".join(reasons[:_MOST_REASONS]) + (f"; and {more} more" if more > 0 else "")
-        lines.append(
-            f"self-calibration ({name}): something left as it was in {len(notes)} of "
-            f"{len(results)} shots: {said}"
-        )
-    return lines
-
-
 @torch.inference_mode()
 def _decode(
-    config: Config, model: SpiderEyeModel, batch: Batch, accelerator: Accelerator
+    config: Config,
+    model: SpiderEyeModel,
+    given: Conditions,
+    batch: Batch,
+    accelerator: Accelerator,
 ) -> Float[Tensor, "B 3 H W"]:
     keys = [(index,) for index in batch.indices]
     shape = tuple(batch.panorama.shape[1:])
     noise = normal(config.seed, "evaluation noise", keys, shape).to(batch.views.device)
     sampler = config.ssdd.fm_sampler
     with accelerator.autocast():
-        z = model.encode(batch.views)
-        return model.decode(z, noise, sampler.steps, sampler.t_pow_shift).float()
+        z = model.encode(given)
+        return model.decode(z, given, noise, sampler.steps, sampler.t_pow_shift).float()
 
 
 def _scores(

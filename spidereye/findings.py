@@ -7,8 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from spidereye.evaluate import STITCH, Evaluation
+from spidereye.evaluate import Evaluation
 from spidereye.metrics import METRICS
+from spidereye.stitch_rows import STITCH
 
 Entries = Sequence[Mapping[str, Any]]
 Curves = dict[str, list[tuple[int, float]]]  # name: (step, value), by step

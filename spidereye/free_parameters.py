@@ -91,17 +91,22 @@ class Parameters:
 
     def moved(self, cameras: Sequence[Camera], state: Float64[Tensor, "N k"]) -> list[Camera]:
         """The cameras, of any size, with their parameters changed by the rows of a state."""
-        return [self._moved(camera, row) for camera, row in zip(cameras, state, strict=True)]
+        if "rotation" not in self.free:
+            return [self._zoomed(camera, row) for camera, row in zip(cameras, state, strict=True)]
+        turns = from_vector(state[:, self.columns("rotation")])
+        return [
+            replace(self._zoomed(camera, row), rotation=camera.rotation @ turn)
+            for camera, row, turn in zip(cameras, state, turns, strict=True)
+        ]
 
-    def _moved(self, camera: Camera, row: Float64[Tensor, " k"]) -> Camera:
-        lens, turn = camera.lens, camera.rotation
-        if "rotation" in self.free:
-            turn = turn @ from_vector(row[self.columns("rotation")])
+    def _zoomed(self, camera: Camera, row: Float64[Tensor, " k"]) -> Camera:
+        """The camera with its lens changed by a row of a state."""
+        lens = camera.lens
         if "f" in self.free:
             lens = lens.zoomed(torch.exp(row[self.columns("f")][0]))
         if "centre" in self.free:
             lens = replace(lens, centre=lens.centre + row[self.columns("centre")] * lens.width)
-        return replace(camera, lens=lens, rotation=turn)
+        return replace(camera, lens=lens)
 
     def derivatives(
         self, camera: Camera, rays: Float[Tensor, "P 3"], sphere_radius: float
@@ -111,14 +116,15 @@ class Parameters:
         if math.isfinite(sphere_radius):
             rays = F.normalize(sphere_radius * rays - camera.position, dim=-1)
         rays = rays @ camera.rotation
-        pixels, _ = camera.lens.project(rays)
         unit = torch.eye(3, dtype=rays.dtype)
+        # A camera turned by w sees what is turned by -w, r + r × w: here for each axis w.
+        across = torch.linalg.cross(unit.expand(3, 3, 3), unit[:, None].expand(3, 3, 3))
+        steps = torch.cat((torch.zeros_like(unit)[None], _STEP * across))
+        (pixels, *turned), _ = camera.lens.project(rays + rays @ steps)
         parts = []
         for name in self.free:
             if name == "rotation":
-                for axis in unit:  # a camera turned by w sees what is turned by -w: r + r × w
-                    turned = rays + _STEP * torch.linalg.cross(rays, axis.expand_as(rays))
-                    parts.append((camera.lens.project(turned)[0] - pixels) / _STEP)
+                parts += [(other - pixels) / _STEP for other in turned]
             elif name == "f":
                 parts.append(pixels - camera.lens.centre)
             else:

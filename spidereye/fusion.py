@@ -3,6 +3,7 @@
 A new fusion is one class here and one entry in FUSIONS.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -12,13 +13,17 @@ from torch import Tensor, nn
 
 from spidereye.errors import SpiderEyeError
 from spidereye.layers import group_count
+from spidereye.sphere_padding import conv3x3
+from spidereye.spherical_fusion import SphericalFusion
 
 
 @dataclass(frozen=True)
 class FusionConfig:
     """type: a key of FUSIONS.   channels: C.   axes: each view's unit axis in the world, N of them.
-    hidden: width between the two convolutions of concat_conv; None: 2C.
-    view_encoding: how a view is told apart (see ViewEncoding); None: not at all."""
+    hidden: width between the two convolutions of concat_conv, None: 2C; of what spherical attends
+    to, None: 64.
+    view_encoding: how a view is told apart (see ViewEncoding); None: not at all.
+    padding: of the convolution over the panorama's latent (see sphere_padding.py)."""
 
     type: str = "concat_conv"
     channels: int = 4
@@ -27,6 +32,7 @@ class FusionConfig:
     )
     hidden: int | None = None
     view_encoding: str | None = "sinusoidal"
+    padding: str = "zeros"
 
 
 class ViewEncoding(nn.Module):
@@ -81,7 +87,7 @@ class ConcatConvFusion(nn.Module):
             nn.SiLU(),
             nn.Conv2d(hidden, channels, 3, padding=1),
         )
-        self.widen = Widen(channels)
+        self.widen = Widen(channels, config.padding)
 
     def forward(self, z_views: Float[Tensor, "B N C zh zw"]) -> Float[Tensor, "B C zh 2*zw"]:
         return self.widen(self.mix(self.encoding(z_views).flatten(1, 2)))
@@ -93,7 +99,7 @@ class AverageFusion(nn.Module):
     def __init__(self, config: FusionConfig):
         super().__init__()
         self.encoding = _encoding(config)
-        self.widen = Widen(config.channels)
+        self.widen = Widen(config.channels, config.padding)
 
     def forward(self, z_views: Float[Tensor, "B N C zh zw"]) -> Float[Tensor, "B C zh 2*zw"]:
         return self.widen(self.encoding(z_views).mean(dim=1))
@@ -103,16 +109,20 @@ class Widen(nn.Module):
     """From a view's square latent to the panorama's 2:1: nearest ×2 in width, conv3x3,
     group norm, SiLU."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, padding: str):
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = conv3x3(channels, channels, padding)
         self.norm = nn.GroupNorm(group_count(channels), channels)
 
     def forward(self, z: Float[Tensor, "B C zh zw"]) -> Float[Tensor, "B C zh 2*zw"]:
         return F.silu(self.norm(self.conv(z.repeat_interleave(2, dim=-1))))
 
 
-FUSIONS = {"concat_conv": ConcatConvFusion, "average": AverageFusion}
+FUSIONS: dict[str, Callable[[FusionConfig], nn.Module]] = {
+    "concat_conv": ConcatConvFusion,
+    "average": AverageFusion,
+    "spherical": lambda config: SphericalFusion(config.channels, config.hidden or 64),
+}
 
 
 def build_fusion(config: FusionConfig) -> nn.Module:

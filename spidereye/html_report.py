@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from spidereye.charts import line_chart
-from spidereye.evaluate import STITCH, TRUTH, Evaluation, Shown
+from spidereye.evaluate import TRUTH, Evaluation, Shown
 from spidereye.findings import (
     Entries,
     findings,
@@ -29,6 +29,7 @@ from spidereye.findings import (
 from spidereye.metrics import METRICS
 from spidereye.protocols import PROTOCOLS
 from spidereye.report import cell
+from spidereye.stitch_rows import STITCH
 
 _VIEW_NAMES = ("front", "right", "back", "left")
 _ERROR_GAIN = 4  # a mean error of 64 levels is white

@@ -28,6 +28,8 @@ class JitterConfig:
     contrast, brightness, color: clip(a·(g∘v) + b) on [0, 1] values v with a in 1 ± contrast and
     b in ± brightness per view, g in 1 ± color per view and channel.
     yaw: turn the whole panorama by a random number of its columns, per sample.
+    share: of the samples whose poses and colours vary; the others have those of the rig.
+    missing: share of the samples that lack one view, which is black.
     """
 
     xi: float = 0.4
@@ -37,6 +39,8 @@ class JitterConfig:
     brightness: float = 0.2
     color: float = 0.1
     yaw: bool = False
+    share: float = 1.0
+    missing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Jitter:
     brightness: Float[Tensor, "N"]
     color: Float[Tensor, "N 3"]
     yaw: float  # of the panorama, as a fraction of a turn
+    missing: int | None = None  # the view that there is not
 
 
 def draw(config: JitterConfig, views: int, seed: int, epoch: int, index: int) -> Jitter:
@@ -60,7 +65,7 @@ def draw(config: JitterConfig, views: int, seed: int, epoch: int, index: int) ->
     def around(middle: float, half: float, *shape: int) -> Tensor:
         return middle + half * (2 * torch.rand(shape, generator=source, dtype=torch.float64) - 1)
 
-    return Jitter(
+    made = Jitter(
         xi_scale=float(around(1, config.xi)),
         f_divisor=float(around(1, config.f)),
         angles=around(0, math.radians(config.rotation), views, 3),
@@ -69,6 +74,22 @@ def draw(config: JitterConfig, views: int, seed: int, epoch: int, index: int) ->
         color=around(1, config.color, views, 3),
         yaw=float(torch.rand((), generator=source, dtype=torch.float64)) if config.yaw else 0.0,
     )
+    # Drawn last, so that the other draws are those of every configuration.
+    still, lacks, which = torch.rand(3, generator=source, dtype=torch.float64).tolist()
+    if still >= config.share:
+        made = without(made, range(views))
+    if lacks < config.missing:
+        made = replace(made, missing=int(which * views))
+    return made
+
+
+def without(jitter: Jitter, views: Sequence[int]) -> Jitter:
+    """The same draws, but of some views neither pose nor colours; the lens is all views'."""
+    values = {"angles": 0.0, "contrast": 1.0, "brightness": 0.0, "color": 1.0}
+    changed = {name: getattr(jitter, name).clone() for name in values}
+    for name, value in values.items():
+        changed[name][list(views)] = value
+    return replace(jitter, **changed)
 
 
 def jittered_cameras(

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from spidereye.sphere_padding import conv3x3
+
 
 def group_count(width: int) -> int:
     """The largest divisor of `width` that is at most 32."""
@@ -41,11 +43,11 @@ class TimeEmbedding(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Stride-2 conv3x3, padding 1."""
+    """Stride-2 conv3x3, padded by 1 on every side."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, padding: str = "zeros"):
         super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, stride=2, padding=1)
+        self.conv = conv3x3(width, width, padding, stride=2)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H/2 W/2"]:
         return self.conv(x)
@@ -54,9 +56,9 @@ class Downsample(nn.Module):
 class Upsample(nn.Module):
     """Nearest ×2, conv3x3."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, padding: str = "zeros"):
         super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.conv = conv3x3(width, width, padding)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C 2*H 2*W"]:
         return self.conv(F.interpolate(x, scale_factor=2.0))

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from spidereye.conditioning import Conditions
 from spidereye.encoder import Posterior
 from spidereye.flow import logit_normal, noised, predicted_data, velocity_target
 from spidereye.model import SpiderEyeModel, posterior_shape
@@ -18,15 +19,22 @@ from spidereye.perceptual import LPIPS
 from spidereye.randomness import normal
 from spidereye.repa import DINOv2, RepaHead, repa_loss
 
+_EXACT = 2e-4  # mean squared difference of values in [-1, 1]: closer starts count no more (43 dB)
+
 
 @dataclass
 class LossWeights:
-    """What each term is multiplied by in the total."""
+    """What each term is multiplied by in the total.
+
+    relative: a sample's diffusion term is divided by how far its x₁ is from the data: a shot that
+    the stitch almost gets right counts as much as one that it does not.
+    """
 
     diffusion: float = 1.0
     repa: float = 0.25
     lpips: float = 0.5
     kl: float = 1.0e-6
+    relative: bool = False
 
 
 class Draws(NamedTuple):
@@ -89,15 +97,17 @@ class TrainingLoss(nn.Module):
 
     def forward(
         self,
-        views: Float[Tensor, "B N 3 h w"],
+        given: Conditions,
         panorama: Float[Tensor, "B 3 H W"],
         draws: Draws,
     ) -> dict[str, Float[Tensor, ""]]:
         """Scalar terms by name, unweighted, and their weighted sum under "total"."""
-        x_t = noised(panorama, draws.noise, draws.t)
-        output = self.model(views, x_t, draws.t, draws.posterior_noise)
+        start = given.noised(draws.noise)
+        x_t = noised(panorama, start, draws.t)
+        output = self.model(given, x_t, draws.t, draws.posterior_noise)
+        relative = self.weights.relative
         terms = {
-            "diffusion": diffusion_loss(output.velocity, panorama, draws.noise),
+            "diffusion": diffusion_loss(output.velocity, panorama, start, relative),
             "kl": kl_loss(output.posterior),
         }
         if self.lpips is not None:
@@ -112,10 +122,16 @@ class TrainingLoss(nn.Module):
 def diffusion_loss(
     velocity: Float[Tensor, "B 3 H W"],
     panorama: Float[Tensor, "B 3 H W"],
-    noise: Float[Tensor, "B 3 H W"],
+    start: Float[Tensor, "B 3 H W"],
+    relative: bool = False,
 ) -> Float[Tensor, ""]:
-    """Mean squared error of the velocity against x - ε."""
-    return (velocity.float() - velocity_target(panorama, noise)).square().mean()
+    """Mean squared error of the velocity against x - x₁. start: x₁.
+    relative: each sample's divided by the mean square of x - x₁."""
+    target = velocity_target(panorama, start)
+    error = (velocity.float() - target).square().flatten(1).mean(dim=1)
+    if relative:
+        error = error / (target.square().flatten(1).mean(dim=1) + _EXACT)
+    return error.mean()
 
 
 def kl_loss(posterior: Posterior) -> Float[Tensor, ""]:

@@ -1,5 +1,6 @@
 """The model: views are encoded, fused and decoded to the velocity of the panorama's flow."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from spidereye.conditioning import RESIDUAL, ConditioningConfig, Conditions
 from spidereye.decoder import DecoderConfig, UViT
 from spidereye.encoder import EncoderConfig, KLEncoder, Posterior
 from spidereye.fusion import FusionConfig, build_fusion
@@ -15,11 +17,13 @@ from spidereye.sampler import euler
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The three networks. panorama_size: (W, H) in pixels that the model was made for."""
+    """The three networks and what they are told beside the views. panorama_size: (W, H) in pixels
+    that the model was made for."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     decoder: DecoderConfig = field(default_factory=lambda: DecoderConfig.named("M"))
     fusion: FusionConfig = field(default_factory=FusionConfig)
+    conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
     panorama_size: tuple[int, int] = (256, 128)
 
 
@@ -45,27 +49,34 @@ class SpiderEyeModel(nn.Module):
 
     def forward(
         self,
-        views: Float[Tensor, "B N 3 h w"],
+        given: Conditions,
         x_t: Float[Tensor, "B 3 H W"],
         t: Float[Tensor, "B"],
         posterior_noise: Float[Tensor, "B N C zh zw"] | None = None,
     ) -> ModelOutput:
-        """Velocity at x_t, time t in [0, 1]. posterior_noise None: the posteriors' modes."""
-        posterior = self.encoder(views.flatten(0, 1))
+        """Velocity at x_t, time t in [0, 1]. given: of views of one size.
+        posterior_noise None: the posteriors' modes."""
+        assert isinstance(given.views, Tensor), "training takes views of one size"
+        posterior = self.encoder(given.views.flatten(0, 1))
         noise = None if posterior_noise is None else posterior_noise.flatten(0, 1)
         latents = posterior.mean if noise is None else posterior.sample(noise)
-        z = self.fusion(latents.unflatten(0, views.shape[:2]))  # [B, C, zH, zW]
-        velocity, features = self.decoder(x_t, 1000 * t, z)
-        return ModelOutput(velocity, features, posterior)
+        z = self.fused(latents.unflatten(0, given.views.shape[:2]).unbind(1), given)
+        decoded = self.decoder(x_t, 1000 * t, z, given.warp)
+        return ModelOutput(self.scaled(decoded.velocity, given), decoded.features, posterior)
 
-    def encode(self, views: Float[Tensor, "B N 3 h w"]) -> Float[Tensor, "B C zH zW"]:
-        """The panorama latent of views in [-1, 1], from the modes of their posteriors."""
-        latents = self.encoder(views.flatten(0, 1)).mean
-        return self.fusion(latents.unflatten(0, views.shape[:2]))
+    def encode(self, given: Conditions) -> Float[Tensor, "B C zH zW"]:
+        """The panorama latent of shots, from the modes of their views' posteriors."""
+        if isinstance(given.views, Tensor):
+            latents = self.encoder(given.views.flatten(0, 1)).mean
+            latents = latents.unflatten(0, given.views.shape[:2]).unbind(1)
+        else:
+            latents = tuple(self.encoder(view).mean for view in given.views)
+        return self.fused(latents, given)
 
     def decode(
         self,
         z: Float[Tensor, "B C zH zW"],
+        given: Conditions,
         noise: Float[Tensor, "B 3 H W"],
         steps: int = 12,
         t_pow_shift: float = 2.0,
@@ -73,9 +84,28 @@ class SpiderEyeModel(nn.Module):
         """A panorama of latent z from the given noise, about [-1, 1], not clamped."""
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
-            return self.decoder(x, 1000 * t, z).velocity.to(x.dtype)
+            made = self.decoder(x, 1000 * t, z, given.warp).velocity
+            return self.scaled(made, given).to(x.dtype)
 
-        return euler(velocity, noise, steps, t_pow_shift)
+        return euler(velocity, given.noised(noise), steps, t_pow_shift)
+
+    def fused(
+        self, latents: Sequence[Float[Tensor, "B C _ _"]], given: Conditions
+    ) -> Float[Tensor, "B C zH zW"]:
+        """The panorama latent of N view latents."""
+        if self.config.conditioning.grid:
+            assert given.grid is not None
+            return self.fusion(latents, given.grid)
+        return self.fusion(torch.stack(list(latents), dim=1))
+
+    def scaled(
+        self, velocity: Float[Tensor, "B 3 H W"], given: Conditions
+    ) -> Float[Tensor, "B 3 H W"]:
+        """What the decoder says, in units of how far x₁ is from the data: the network speaks of
+        numbers of about 1 everywhere (preconditioning, Karras et al. 2022, §5)."""
+        if given.spread is None:
+            return velocity
+        return velocity * (given.spread.square() + RESIDUAL**2).sqrt()
 
 
 def parameter_count(module: nn.Module) -> int:

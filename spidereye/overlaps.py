@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from spidereye.camera import Camera
@@ -58,6 +58,24 @@ class BlurredView:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where N views see P rays.
+
+    pixels: of each view.   seen: which rays a view sees.   inside: which of them lie so far from
+    the rim, and from what hides the scene, that they are compared.
+    """
+
+    pixels: Float[Tensor, "N P 2"]
+    seen: Bool[Tensor, "N P"]
+    inside: Bool[Tensor, "N P"]
+
+    def of(self, rays: Int64[Tensor, " p"]) -> "Places":
+        """Those of some of the rays."""
+        parts = (self.pixels, self.seen, self.inside)
+        return Places(*(part.index_select(1, rays) for part in parts))
+
+
+@dataclass(frozen=True)
 class Readings:
     """What N views say along P rays. weight is 0 where a view does not see.
 
@@ -82,18 +100,32 @@ def sphere_points(angle: float) -> Float[Tensor, "P 3"]:
     return torch.stack((radius * turn.sin(), y, radius * turn.cos()), dim=-1)
 
 
-def finest_angle(cameras: Sequence[Camera], wanted: float) -> float:
-    """The wanted angle of a comparison in radians, or the smallest that the views can show."""
-    finest = max(_usual_resolution(camera) for camera in cameras)
-    return max(wanted, _LEAST_PIXELS / finest)
+def usual_resolution(camera: Camera) -> float:
+    """Pixels per radian in the median over what the camera sees."""
+    camera = camera.to(torch.device("cpu"), torch.float64)
+    height = 32
+    rays = panorama_rays(height, 2 * height).flatten(0, 1)
+    pixels, seen = camera.project(rays)
+    area = latitude_weights(height)[:, None].expand(height, 2 * height).flatten()
+    return weighted_median(resolution(camera, rays, pixels)[seen], area[seen], 1.0)
 
 
-def blurred(view: Float[Tensor, "1 3 h w"], camera: Camera, angle: float) -> BlurredView:
-    """A view of values in [-1, 1] at a comparison's angle in radians."""
+def finest_angle(fineness: Sequence[float], wanted: float) -> float:
+    """The wanted angle of a comparison in radians, or the smallest that views can show whose
+    `usual_resolution` is given."""
+    return max(wanted, _LEAST_PIXELS / max(fineness))
+
+
+def blurred(
+    view: Float[Tensor, "1 3 h w"], camera: Camera, angle: float, fineness: float | None = None
+) -> BlurredView:
+    """A view of values in [-1, 1] at a comparison's angle in radians.
+
+    fineness: `usual_resolution` of the camera, where it is known already."""
     mask = camera.mask().to(view)[None, None]
     clipped = (view.abs() >= 1 - CLIPPED).to(view)
     parts = torch.cat(((view + 1) / 2, clipped, torch.ones_like(clipped[:, :1])), dim=1) * mask
-    per_radian = _usual_resolution(camera)
+    per_radian = usual_resolution(camera) if fineness is None else fineness
     width, height = camera.smaller(_SIGMA / (angle * per_radian), _LEAST_SIDE)
     sigma = max(0.5, angle * per_radian * width / camera.lens.width)
     if width < camera.lens.width:
@@ -117,41 +149,64 @@ def read_overlaps(
     sphere_radius: float,
 ) -> Readings:
     """What the views say along rays. cameras: those of the views, as they are believed now."""
-    rows = []
-    for view, camera in zip(views, cameras, strict=True):
-        pixels, seen = camera.project(rays, sphere_radius)
-        inside = seen & (clearance(camera, pixels) > _RIM)
-        size = pixels.new_tensor([camera.lens.width, camera.lens.height])
+    return read_places(views, places_of(cameras, rays, sphere_radius))
+
+
+def places_of(
+    cameras: Sequence[Camera], rays: Float[Tensor, "P 3"], sphere_radius: float
+) -> Places:
+    """Where cameras, of the views that are to be read, see rays."""
+    pixels, seen = zip(*(camera.project(rays, sphere_radius) for camera in cameras), strict=True)
+    far = [clearance(camera, where) > _RIM for camera, where in zip(cameras, pixels, strict=True)]
+    seen = torch.stack(seen)
+    return Places(torch.stack(pixels), seen, seen & torch.stack(far))
+
+
+def read_places(views: Sequence[BlurredView], places: Places) -> Readings:
+    """What the views say at places."""
+    read = []
+    for view, pixels in zip(views, places.pixels, strict=True):
+        size = pixels.new_tensor([view.camera.lens.width, view.camera.lens.height])
         grid = (2 * (pixels + 0.5) / size - 1).to(view.image.dtype)[None, None]
-        read = F.grid_sample(view.image, grid, padding_mode="border", align_corners=False)[0, :, 0]
-        rows.append((read, inside))
-    image = torch.stack([read for read, _ in rows]).double()  # [N, 12, P]
-    inside = torch.stack([where for _, where in rows])[:, None]
+        read.append(F.grid_sample(view.image, grid, padding_mode="border", align_corners=False))
+    image = torch.cat(read)[:, :, 0].double()  # [N, 12, P]
     slope = image[:, 3:9].unflatten(1, (2, 3))
-    weight = image[:, 9:].clamp(0, 1).square() * inside
+    weight = image[:, 9:].clamp(0, 1).square() * places.inside[:, None]
     per_radian = torch.tensor([view.resolution for view in views], dtype=torch.float64)
-    return Readings(image[:, :3], slope, weight, inside[:, 0], per_radian)
+    return Readings(image[:, :3], slope, weight, places.inside, per_radian)
 
 
 def read_views(
     views: Sequence[Float[Tensor, "1 3 _ _"]],
     cameras: Sequence[Camera],
+    fineness: Sequence[float],
     angle: float,
     sphere_radius: float,
 ) -> Readings:
-    """What the views of a shot say at a comparison's angle in radians, along rays so far apart."""
-    made = [blurred(view, camera, angle) for view, camera in zip(views, cameras, strict=True)]
+    """What the views of a shot say at a comparison's angle in radians, along rays so far apart.
+
+    fineness: `usual_resolution` of each camera."""
+    made = [
+        blurred(view, camera, angle, fine)
+        for view, camera, fine in zip(views, cameras, fineness, strict=True)
+    ]
     return read_overlaps(made, [v.camera for v in made], sphere_points(angle), sphere_radius)
 
 
 def strangers(
-    views: Sequence[Float[Tensor, "1 3 _ _"]], cameras: Sequence[Camera], sphere_radius: float
+    views: Sequence[Float[Tensor, "1 3 _ _"]],
+    cameras: Sequence[Camera],
+    sphere_radius: float,
+    fineness: Sequence[float] | None = None,
 ) -> dict[int, Stranger]:
     """The views of a shot that no gain and offset makes agree with the others, and why.
 
     They are compared so coarsely that poses a few degrees off do not matter.
+    fineness: `usual_resolution` of each camera, where it is known already.
     """
-    readings = read_views(views, cameras, _COARSE, sphere_radius)
+    if fineness is None:
+        fineness = [usual_resolution(camera) for camera in cameras]
+    readings = read_views(views, cameras, fineness, _COARSE, sphere_radius)
     gain, offset = compensate(readings.colour, readings.weight)
     reasons = {}
     weight = readings.weight.amin(dim=1)  # a ray counts where all channels are good
@@ -201,16 +256,6 @@ def _correlated(
     spread, other_spread = ((x.square() * weight).sum().sqrt() for x in (one, other))
     product = (one * other * weight).sum()
     return float(spread), float(other_spread), float(product / (spread * other_spread + 1e-12))
-
-
-def _usual_resolution(camera: Camera) -> float:
-    """Pixels per radian in the median over what the camera sees."""
-    camera = camera.to(torch.device("cpu"), torch.float64)
-    height = 32
-    rays = panorama_rays(height, 2 * height).flatten(0, 1)
-    pixels, seen = camera.project(rays)
-    area = latitude_weights(height)[:, None].expand(height, 2 * height).flatten()
-    return weighted_median(resolution(camera, rays, pixels)[seen], area[seen], 1.0)
 
 
 def _gaussian(picture: Float[Tensor, "1 C h w"], sigma: float) -> Float[Tensor, "1 C h w"]:

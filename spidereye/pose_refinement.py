@@ -22,15 +22,18 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from spidereye.camera import Camera
-from spidereye.colour_compensation import compensate
+from spidereye.colour_compensation import compensate, overlaps_of
 from spidereye.free_parameters import Freedom, Parameters
 from spidereye.overlaps import (
     BlurredView,
+    Places,
     Readings,
     blurred,
     finest_angle,
-    read_overlaps,
+    places_of,
+    read_places,
     sphere_points,
+    usual_resolution,
 )
 
 ANGLES = (4.0, 2.0, 1.0)  # degrees: the comparisons, coarse to fine
@@ -91,14 +94,15 @@ def refine_poses(
     precision = parameters.prior(cameras, reference)
     information = torch.zeros(state.numel(), state.numel(), dtype=torch.float64)
     old = new = _Differences()
-    angles = [finest_angle(cameras, math.radians(degrees)) for degrees in ANGLES]
+    fineness = [usual_resolution(camera) for camera in cameras]
+    angles = [finest_angle(fineness, math.radians(degrees)) for degrees in ANGLES]
     for angle, after, most, done in zip(angles, [*angles[1:], None], _STEPS, _DONE, strict=True):
         if angle == after:  # the views are too coarse for more comparisons
             advance((most + _PREPARING) * len(shots))
             continue
         prepared: list[list[BlurredView]] = []
         for views in shots:
-            prepared.append(_prepared(views, cameras, angle))
+            prepared.append(_prepared(views, cameras, fineness, angle))
             advance(_PREPARING)
         if not prepared:
             break
@@ -106,7 +110,7 @@ def refine_poses(
         start = [view.camera for view in prepared[0]]
         for number in range(most):
             look = _Look.at(start, parameters, state, rays, sphere_radius)
-            if not len(look.rays):
+            if not look.places.pixels.shape[1]:
                 break
             normal = _Normal.empty(state.numel())
             for views in prepared:
@@ -120,32 +124,35 @@ def refine_poses(
                 advance((most - 1 - number) * len(prepared))
                 break
         if after is None:
-            old = _pair_differences(prepared, start, rays, sphere_radius)
+            old = _pair_differences(prepared, places_of(start, rays, sphere_radius))
             found = parameters.moved(start, state)
-            new = _pair_differences(prepared, found, rays, sphere_radius)
+            new = _pair_differences(prepared, places_of(found, rays, sphere_radius))
     moved = tuple(parameters.moved(cameras, state))
     uncertainty = _uncertainty(information, parameters)
     return Refined(moved, uncertainty, old.mean(), new.mean(), dict(old.counts))
 
 
 def _prepared(
-    views: Sequence[Float[Tensor, "1 3 _ _"]], cameras: Sequence[Camera], angle: float
+    views: Sequence[Float[Tensor, "1 3 _ _"]],
+    cameras: Sequence[Camera],
+    fineness: Sequence[float],
+    angle: float,
 ) -> list[BlurredView]:
     """The views of a shot at a comparison's angle, in 16 bits, finer than pictures are."""
-    made = [blurred(view, camera, angle) for view, camera in zip(views, cameras, strict=True)]
+    made = [
+        blurred(view, camera, angle, fine)
+        for view, camera, fine in zip(views, cameras, fineness, strict=True)
+    ]
     return [replace(view, image=view.image.half()) for view in made]
 
 
 def _read(
-    views: Sequence[BlurredView],
-    cameras: Sequence[Camera],
-    rays: Float[Tensor, "P 3"],
-    sphere_radius: float,
+    views: Sequence[BlurredView], places: Places
 ) -> tuple[Readings, Float64[Tensor, "N 3 P"], Float64[Tensor, "N 3"]]:
-    """What the views say along rays, their compensated colours and the gains of that."""
+    """What the views say at places, their compensated colours and the gains of that."""
     full = [replace(view, image=view.image.float()) for view in views]
-    readings = read_overlaps(full, cameras, rays, sphere_radius)
-    every = math.ceil(max(1, rays.shape[0]) / _COLOUR_RAYS)
+    readings = read_places(full, places)
+    every = math.ceil(max(1, places.pixels.shape[1]) / _COLOUR_RAYS)
     gain, offset = compensate(readings.colour[..., ::every], readings.weight[..., ::every])
     return readings, gain[..., None] * readings.colour + offset[..., None], gain
 
@@ -172,13 +179,11 @@ class _Normal:
 class _Look:
     """What a state of the parameters means for rays that two cameras or more see, in every shot.
 
-    shifts: of the pixels of the rays, by each camera's parameters.
+    places: of the rays.   shifts: of their pixels, by each camera's parameters.
     """
 
-    cameras: list[Camera]
-    rays: Float[Tensor, "P 3"]
-    shifts: list[Float64[Tensor, "P 2 k"]]
-    sphere_radius: float
+    places: Places
+    shifts: Float64[Tensor, "N P 2 k"]
 
     @classmethod
     def at(
@@ -190,30 +195,35 @@ class _Look:
         sphere_radius: float,
     ) -> "_Look":
         cameras = parameters.moved(start, state)
-        seen = torch.stack([camera.project(rays, sphere_radius)[1] for camera in cameras])
-        rays = rays[seen.sum(dim=0) > 1]
-        shifts = [parameters.derivatives(camera, rays, sphere_radius) for camera in cameras]
-        return cls(cameras, rays, shifts, sphere_radius)
+        places = places_of(cameras, rays, sphere_radius)
+        several = (places.seen.sum(dim=0) > 1).nonzero()[:, 0]
+        some = rays[several]
+        shifts = [parameters.derivatives(camera, some, sphere_radius) for camera in cameras]
+        return cls(places.of(several), torch.stack(shifts))
 
 
 def _linearised(views: Sequence[BlurredView], look: _Look) -> _Normal:
     """The normal equations of one shot about a state."""
-    readings, colour, gain = _read(views, look.cameras, look.rays, look.sphere_radius)
-    k = look.shifts[0].shape[-1]
-    slopes = []  # of the compensated colours by the parameters: [3, P, k]
-    for number, shifts in enumerate(look.shifts):
-        slope = readings.slope[number] * gain[number, None, :, None]  # [2, 3, P]
-        slopes.append(slope[0][..., None] * shifts[:, 0] + slope[1][..., None] * shifts[:, 1])
+    readings, colour, gain = _read(views, look.places)
+    k = look.shifts.shape[-1]
+    across, down = (readings.slope * gain[:, None, :, None]).mT[..., None].unbind(1)
+    # Of the compensated colours by the parameters: [N, P, 3, k].
+    slopes = across * look.shifts[:, :, 0, None] + down * look.shifts[:, :, 1, None]
     normal = _Normal.empty(k * len(views))
-    for i, j, where in _overlapping(readings):
-        both = readings.weight[i][:, where] * readings.weight[j][:, where]
-        difference = colour[i][:, where] - colour[j][:, where]
+    numbers = torch.arange(k * len(views)).view(len(views), k)
+    for overlaps in overlaps_of(readings.weight):
+        one, other = overlaps.of(colour.mT)
+        difference = (one - other).flatten(1)[..., None]  # [n, 3m, 1]
+        one, other = overlaps.of(readings.weight.mT)
+        both = (one * other).flatten(1)[..., None]
         weight = both / (1 + (difference / _OUTLIER).square()).square()
-        row = torch.cat((slopes[i][:, where], -slopes[j][:, where]), dim=-1).flatten(0, 1)
-        weighted = row * weight.flatten()[:, None]
-        index = torch.cat((torch.arange(k) + k * i, torch.arange(k) + k * j))
-        normal.matrix[index[:, None], index] += weighted.T @ row
-        normal.right[index] -= weighted.T @ difference.flatten()
+        one, other = overlaps.of(slopes)
+        rows = torch.cat((one, -other), dim=-1).flatten(1, 2)  # [n, 3m, 2k]
+        weighted = (rows * weight).mT
+        index = torch.cat((numbers[overlaps.one], numbers[overlaps.other]), dim=-1)
+        places = (index[:, :, None], index[:, None, :])
+        normal.matrix.index_put_(places, weighted @ rows, accumulate=True)
+        normal.right.index_put_((index,), -(weighted @ difference)[..., 0], accumulate=True)
     return normal
 
 
@@ -237,17 +247,12 @@ class _Differences:
         return {pair: math.sqrt(self.squares[pair] / self.weights[pair]) for pair in self.counts}
 
 
-def _pair_differences(
-    shots: Sequence[Sequence[BlurredView]],
-    cameras: Sequence[Camera],
-    rays: Float[Tensor, "P 3"],
-    sphere_radius: float,
-) -> _Differences:
+def _pair_differences(shots: Sequence[Sequence[BlurredView]], places: Places) -> _Differences:
     """Of every pair over all shots; large differences count less and less, the outlier's size at
     most."""
     sums = _Differences()
     for views in shots:
-        readings, colour, _ = _read(views, cameras, rays, sphere_radius)
+        readings, colour, _ = _read(views, places)
         for i, j, where in _overlapping(readings):
             both = readings.weight[i][:, where] * readings.weight[j][:, where]
             square = (colour[i][:, where] - colour[j][:, where]).square()

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from spidereye.camera import Camera
+from spidereye.errors import SpiderEyeError
 from spidereye.panorama import pixel_planes, sample_panorama
 from spidereye.resampling import mean_samples
 
@@ -85,6 +86,14 @@ class RenderPlan:
         texels = detail.coarsest * width / (2 * math.pi)
         points = max(2, math.ceil(texels / _SPACING[self.quality] - 0.05))
         return Sampling(halvings, min(points, _MOST_POINTS[self.quality]))
+
+
+def quality(name: str) -> Quality:
+    """The quality of this name. Raises SpiderEyeError for another."""
+    for known in QUALITIES:
+        if name == known:
+            return known
+    raise SpiderEyeError(f"dataset.render must be one of {', '.join(QUALITIES)}, got {name!r}")
 
 
 def render_each(

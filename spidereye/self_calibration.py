@@ -16,7 +16,14 @@ from torch import Tensor
 from spidereye.camera import Camera
 from spidereye.colour_compensation import compensate
 from spidereye.errors import SpiderEyeError
-from spidereye.overlaps import Stranger, finest_angle, misalignment, read_views, strangers
+from spidereye.overlaps import (
+    Stranger,
+    finest_angle,
+    misalignment,
+    read_views,
+    strangers,
+    usual_resolution,
+)
 from spidereye.pose_refinement import refine_poses
 from spidereye.recolouring import recoloured_views
 from spidereye.rotation import angle_between
@@ -76,7 +83,8 @@ def self_calibrate(
     shot = [view.to("cpu", torch.float32) for view in views]
     if count < 2 or not refine:
         return Calibrated(list(views), cameras, gain, offset, 0.0, (), notes)
-    reasons = strangers(shot, cameras, sphere_radius)
+    fineness = [usual_resolution(camera) for camera in cameras]
+    reasons = strangers(shot, cameras, sphere_radius, fineness)
     notes += [f"{cameras[view].name}: {why.value}; left as it is" for view, why in reasons.items()]
     kept = [view for view in range(count) if view not in reasons]
     blank = tuple(view for view, why in reasons.items() if why == Stranger.BLANK)
@@ -90,9 +98,10 @@ def self_calibrate(
         )
     if "rotation" in refine:
         cameras = _turned(shot, cameras, kept, anchor, sphere_radius, notes)
-    some = [cameras[i] for i in kept]
-    angle = finest_angle(some, _FINE)
-    readings = read_views([shot[i] for i in kept], some, angle, sphere_radius)
+        fineness = [usual_resolution(camera) for camera in cameras]
+    some, fine = [cameras[i] for i in kept], [fineness[i] for i in kept]
+    angle = finest_angle(fine, _FINE)
+    readings = read_views([shot[i] for i in kept], some, fine, angle, sphere_radius)
     own_gain, own_offset = compensate(readings.colour, readings.weight, anchor)
     compensated = replace(
         readings, colour=own_gain[..., None] * readings.colour + own_offset[..., None]

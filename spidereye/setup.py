@@ -8,7 +8,9 @@ import torch
 from accelerate import Accelerator
 from rich.console import Console
 
-from spidereye.batches import PanoramaDataset, Renderer
+from spidereye.batches import IndexedDataset, PanoramaDataset, Renderer
+from spidereye.conditioned_batches import ConditionedDataset, ConditionedRenderer
+from spidereye.conditioning import Conditioner
 from spidereye.config import Config
 from spidereye.coverage import ENOUGH_COVERAGE, Coverage, coverage
 from spidereye.errors import SpiderEyeError
@@ -16,18 +18,21 @@ from spidereye.losses import RepaTerm, TrainingLoss
 from spidereye.model import SpiderEyeModel
 from spidereye.perceptual import LPIPS
 from spidereye.picture_cache import PictureCache
-from spidereye.render import RenderPlan
+from spidereye.render import RenderPlan, quality
 from spidereye.repa import DINOv2, RepaHead
 from spidereye.rig import Rig
 from spidereye.sources import Source, open_source
 from spidereye.weights import find_checkpoint, load_weights
 
+TrainingData = IndexedDataset | ConditionedDataset
+
 
 @dataclass(frozen=True)
 class Renderers:
-    """train: with the configured jitter.   clean: the rig as it is."""
+    """train: with the configured jitter, and with conditions where the networks take them.
+    clean: the rig as it is."""
 
-    train: Renderer
+    train: Renderer | ConditionedRenderer
     clean: Renderer
 
 
@@ -103,10 +108,10 @@ def picture_cache(config: Config) -> PictureCache | None:
 
 def datasets(
     config: Config, accelerator: Accelerator
-) -> tuple[PanoramaDataset, PanoramaDataset, Renderers]:
+) -> tuple[TrainingData, PanoramaDataset, Renderers]:
     """Training data, validation data and their renderers, after announcing the rig."""
     rig = announce_rig(config, accelerator)
-    fast = RenderPlan.for_cameras(rig.cameras, "training")
+    fast = RenderPlan.for_cameras(rig.cameras, quality(config.dataset.render))
     exact = RenderPlan.for_cameras(rig.cameras, "exact")
     sources = {
         "train": open_source(config.source(), "train"),
@@ -114,14 +119,24 @@ def datasets(
     }
     for split, source in sources.items():
         say(accelerator, f"{split}: {len(source)} panorama{'s' * (len(source) != 1)}")
-    renderers = Renderers(
-        Renderer(
-            rig, fast, sources["train"].names, accelerator.device, config.jitter(), config.seed
-        ),
-        Renderer(rig, exact, sources["val"].names, accelerator.device),
-    )
+    clean = Renderer(rig, exact, sources["val"].names, accelerator.device)
+    val = make_dataset(config, sources["val"], exact)
     train = make_dataset(config, sources["train"], fast)
-    return train, make_dataset(config, sources["val"], exact), renderers
+    conditioner, device = config.conditioner(), accelerator.device
+    width, height = config.panorama_size
+    names, jitter = sources["train"].names, config.jitter()
+    if conditioner is None and not config.dataset.parallax_share:
+        render = Renderer(rig, fast, names, device, jitter, config.seed)
+        return IndexedDataset(train), val, Renderers(render, clean)
+    shots = ConditionedDataset(
+        train,
+        Renderer(rig, fast, names, torch.device("cpu"), jitter, config.seed),
+        conditioner or Conditioner(config.conditioning(), height, width),
+        config.parallax(),
+        config.dataset.draws,
+        picture_cache(config),
+    )
+    return shots, val, Renderers(ConditionedRenderer(rig, device), clean)
 
 
 def build_loss(config: Config, model: SpiderEyeModel) -> TrainingLoss:

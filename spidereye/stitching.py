@@ -226,10 +226,11 @@ def _warp(
     pixels, seen = camera.project(rays, sphere_radius)
     pixel = 2 * math.pi / rays.shape[-2]  # radians
     power, rim = sharpness(misalignment / pixel)
-    weight = blend_weight(camera, rays, pixels, seen, sphere_radius, power, rim)
+    fineness = resolution(camera, rays, pixels, sphere_radius)
+    weight = blend_weight(camera, rays, pixels, seen, sphere_radius, power, rim, fineness)
     weight = weight * pixel**power  # about 1: float32 holds the smallest beside it
-    finer = resolution(camera, rays, pixels, sphere_radius) * pixel
-    level = torch.log2(finer.clamp_min(1e-6) / _SHARP_ENOUGH).clamp(0, _MOST_LEVELS - 1)
+    finer = (fineness * pixel).clamp_min(1e-6)
+    level = torch.log2(finer / _SHARP_ENOUGH).clamp(0, _MOST_LEVELS - 1)
     index = seen.flatten().nonzero()[:, 0]
     batched = camera.rotation.ndim == 3
     own = index // math.prod(seen.shape[-2:]) if batched else None

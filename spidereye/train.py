@@ -19,6 +19,7 @@ from spidereye.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from spidereye.conditioning import Conditions
 from spidereye.config import Config, config_to_dict
 from spidereye.ema import EMA
 from spidereye.errors import SpiderEyeError
@@ -113,11 +114,11 @@ def train(config: Config, resume_command: str = "") -> Path:
                 batch = render.train(raw, state.epoch)
                 rate = set_learning_rate(optimizer, config.training, state.step)
                 with accelerator.accumulate(module):
-                    views, panorama = batch.views, batch.panorama
+                    panorama, given = batch.panorama, batch.conditions or Conditions(batch.views)
                     draws = training_draws(
-                        model, views, panorama, config.seed, state.epoch, batch.indices
+                        model, batch.views, panorama, config.seed, state.epoch, batch.indices
                     )
-                    terms = module(views, panorama, draws)
+                    terms = module(given, panorama, draws)
                     _check_finite(terms, state, batch, last)
                     accelerator.backward(terms["total"])
                     if accelerator.sync_gradients:

@@ -39,18 +39,20 @@ def blend_weight(
     sphere_radius: float = float("inf"),
     resolution_power: float = RESOLUTION_POWER,
     rim: float = RIM,
+    fineness: Float[Tensor, "*s"] | None = None,
 ) -> Float[Tensor, "*s"]:
     """The weight of a view along world rays, 0 where it does not see: a number for comparison with
     other views of the same rig.
 
     pixels, seen: `camera.project(rays, sphere_radius)`.   rim: over how much of the way to the
-    middle the weight rises.
+    middle the weight rises.   fineness: `resolution` along the rays, where it is known.
     """
     weight = (clearance(camera, pixels) / rim).clamp(LEAST, 1)
     if resolution_power:
+        if fineness is None:
+            fineness = resolution(camera, rays, pixels, sphere_radius)
         # What is seen has some weight, however little of it there is.
-        finer = resolution(camera, rays, pixels, sphere_radius).clamp_min(1.0)
-        weight = weight * finer**resolution_power
+        weight = weight * fineness.clamp_min(1.0) ** resolution_power
     return weight * seen
 
 

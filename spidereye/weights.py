@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -67,7 +68,9 @@ def load_weights(
 
     only: the name of one network ("encoder") to fill; None: all.
     A published file must fill encoder and decoder exactly; the fusion then starts fresh, which the
-    returned text says. Anything missing, unexpected or misshapen raises SpiderEyeError naming it.
+    returned text says. So it says that extra input channels of the decoder start at zero, where the
+    weights are of a decoder without any. Anything else missing, unexpected or misshapen raises
+    SpiderEyeError naming it.
     """
     if found.is_ours:
         state, text = read_weights(found.path, weights), f"{weights} weights of {found.path}"
@@ -77,6 +80,7 @@ def load_weights(
         if is_published(state):
             state = from_published(state, weights)
             text = f"published {text}"
+    state, extended = _with_extra_inputs(state, model)
     target: nn.Module = model
     if only is not None:
         state = {
@@ -89,8 +93,25 @@ def load_weights(
     elif not any(name.startswith("fusion.") for name in state):
         state |= {f"fusion.{name}": value for name, value in model.fusion.state_dict().items()}
         text += " (they have no fusion, which starts fresh)"
+    if extended and only in (None, "decoder"):
+        text += f" (the decoder's {extended} extra input channels start at zero)"
     fill(target, state, str(found.path), AS_MADE)
     return text + (f"; {found.note}" if found.note else "")
+
+
+def _with_extra_inputs(
+    state: dict[str, Tensor], model: SpiderEyeModel
+) -> tuple[dict[str, Tensor], int]:
+    """Weights of a decoder without extra input channels, made to fit one that has some: the same
+    function whatever they hold. Also how many were added; other weights come back as they are."""
+    name, extra = "decoder.conv_in.weight", model.decoder.config.extra_channels
+    weight = state.get(name)
+    if not extra or weight is None or weight.ndim != 4:
+        return state, 0
+    if weight.shape[1] + extra != model.decoder.conv_in.in_channels:
+        return state, 0
+    zeros = weight.new_zeros(len(weight), extra, *weight.shape[2:])
+    return {**state, name: torch.cat((weight, zeros), dim=1)}, extra
 
 
 def _weight_file(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from PIL import Image
 from spidereye import evaluate, jobs
 from spidereye.config_files import load_config
 from spidereye.errors import SpiderEyeError
-from spidereye.evaluate import refinements
+from spidereye.stitch_rows import refinements
 from spidereye.jobs import evaluate_checkpoint, evaluate_stitch, run_evaluation
 from spidereye.judges import Judges
 from spidereye.metrics import METRICS

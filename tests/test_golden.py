@@ -1,11 +1,14 @@
 """Our networks compute the published functions: equal to every tensor of shared/golden."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from spidereye.decoder import DecoderConfig, UViT
 from spidereye.encoder import EncoderConfig, KLEncoder
+from spidereye.errors import SpiderEyeError
 from spidereye.fusion import FusionConfig, build_fusion
 from spidereye.model import ModelConfig, SpiderEyeModel, build_on_meta
 from spidereye.published import (
@@ -14,6 +17,7 @@ from spidereye.published import (
     our_encoder_name,
     our_fusion_name,
 )
+from spidereye.weights import Found, load_weights
 
 SMALL_DECODER = DecoderConfig((32, 64, 96, 96), heads=4, blocks=2, extract=1)
 
@@ -98,6 +102,47 @@ def test_views_to_panorama(shared):
     close(z, io["z"])
     close(model.decode(z, io["noise"], steps=12), io["panorama_12_steps"])
     close(model.decode(z, io["noise"], steps=1), io["panorama_1_step"])
+
+
+def published_file(folder, shared, **changed):
+    """A file of the published family: the golden encoder and decoder under their own names."""
+    state = {}
+    for network, name in (("encoder", "encoder_f8c4_w32"), ("decoder", "decoder_c32_n2")):
+        for key, value in load_file(shared / "golden" / f"{name}.safetensors").items():
+            if key.startswith("weights."):
+                state[f"{network}.{key.removeprefix('weights.')}"] = value
+    path = folder / "published.safetensors"
+    save_file(state | changed, path)
+    return Found(path)
+
+
+@torch.no_grad()
+def test_published_weights_fill_a_decoder_with_extra_inputs_and_sphere_padding(shared, tmp_path):
+    encoder, io = EncoderConfig("f8c4", 32), golden_decoder(shared)[1]
+    config = replace(SMALL_DECODER, extra_channels=5, padding="zeros")
+    model = SpiderEyeModel(ModelConfig(encoder, config))
+    torch.nn.init.ones_(model.decoder.conv_in.weight)
+    text = load_weights(model, published_file(tmp_path, shared))
+    assert "5 extra input channels start at zero" in text and "fusion" in text
+    extra = torch.randn(len(io["x_t"]), 5, *io["x_t"].shape[2:])
+    close(model.decoder(io["x_t"], io["t1000"], io["z"], extra).velocity, io["velocity"])
+
+    text = load_weights(model, published_file(tmp_path, shared), only="encoder")
+    assert "extra" not in text
+    sphere = SpiderEyeModel(ModelConfig(encoder, replace(config, padding="sphere")))
+    load_weights(sphere, published_file(tmp_path, shared))
+    velocity = sphere.decoder(io["x_t"], io["t1000"], io["z"], extra).velocity
+    assert velocity.shape == io["velocity"].shape
+    assert not torch.allclose(velocity, io["velocity"], atol=1e-3)
+
+
+def test_other_input_channels_than_the_extra_ones_are_an_error(shared, tmp_path):
+    narrow = {"decoder.conv_in.weight": torch.zeros(32, 6, 3, 3)}
+    for extra, given in ((2, narrow), (0, narrow), (2, {"decoder.conv_in.bias": torch.zeros(3)})):
+        decoder = replace(SMALL_DECODER, extra_channels=extra)
+        model = SpiderEyeModel(ModelConfig(EncoderConfig("f8c4", 32), decoder))
+        with pytest.raises(SpiderEyeError, match=r"decoder\.conv_in\.\w+ has shape"):
+            load_weights(model, published_file(tmp_path, shared, **given))
 
 
 def test_published_names_fill_f8c4_and_m_exactly(shared):

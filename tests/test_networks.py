@@ -1,5 +1,7 @@
 """What the golden tensors do not reach: the clamp, other factors, sizes, attention, starts."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,9 +17,10 @@ from spidereye.published import from_published, is_published
 
 TINY = DecoderConfig((32, 32, 32, 32), heads=4, blocks=2, extract=1)
 
-# Millions of parameters with C = 4 (design §4).
+# Millions of parameters with C = 4 (design §4), and of XXS, which is ours.
 DECODER_PARAMETERS = {
-    "XS": 5.00, "S": 14.06, "B": 21.14, "M": 50.28, "L": 90.76, "XL": 161.27, "H": 362.69,
+    "XXS": 2.05, "XS": 5.00, "S": 14.06, "B": 21.14, "M": 50.28, "L": 90.76, "XL": 161.27,
+    "H": 362.69,
 }  # fmt: skip
 
 
@@ -31,12 +34,13 @@ def test_parameter_counts(size):
 
 
 def test_unknown_names_list_the_choices():
-    with pytest.raises(SpiderEyeError, match="XS, S, B, M, L, XL, H"):
+    with pytest.raises(SpiderEyeError, match="XXS, XS, S, B, M, L, XL, H"):
         DecoderConfig.named("XXL")
     with pytest.raises(SpiderEyeError, match="f8c4"):
         EncoderConfig("f6c4")
-    with pytest.raises(SpiderEyeError, match="multiple of 32"):
-        EncoderConfig("f8c4", 40)
+    for width in (0, 4, 40, 48):
+        with pytest.raises(SpiderEyeError, match=f"8, 16, 24 or a multiple of 32.*{width}"):
+            EncoderConfig("f8c4", width)
     with pytest.raises(SpiderEyeError, match="concat_conv, average"):
         build_fusion(FusionConfig("magic"))
     with pytest.raises(SpiderEyeError, match="learnable"):
@@ -58,6 +62,14 @@ def test_encoders_of_other_factors(factor, channels):
     out = model(torch.rand(1, 4, 3, 32, 32), torch.rand(1, 3, 32, 64), torch.rand(1))
     assert out.velocity.shape == (1, 3, 32, 64)
     assert out.features.shape == (1, 4, 8, 32)
+
+
+@pytest.mark.parametrize("width,groups", [(8, 8), (16, 16), (24, 24), (32, 32), (64, 32)])
+def test_narrow_encoders_have_as_many_groups_as_divide_their_width(width, groups):
+    encoder = KLEncoder(EncoderConfig("f8c4", width))
+    assert encoder.levels[0][0].norm1.num_groups == groups
+    assert encoder.norm_out.num_groups == 32  # of 4 times the width
+    assert encoder(torch.rand(1, 3, 32, 32)).mean.shape == (1, 4, 4, 4)
 
 
 def test_log_variance_is_clamped():
@@ -122,6 +134,43 @@ def test_a_block_of_the_decoder_starts_as_its_shortcut_and_trains():
     assert out.velocity.std() > 0
     out.velocity.square().mean().backward()
     assert decoder.conv_in.weight.grad.abs().sum() > 0
+
+
+def test_extra_inputs_start_unheard_and_are_learnt():
+    torch.manual_seed(0)
+    decoder = UViT(replace(TINY, extra_channels=2))
+    plain = UViT(TINY)
+    state = decoder.state_dict()
+    state["conv_in.weight"] = state["conv_in.weight"][:, :7]
+    plain.load_state_dict(state)
+    x_t, t1000, z = torch.randn(2, 3, 32, 64), torch.rand(2) * 1000, torch.randn(2, 4, 4, 8)
+    extra = torch.randn(2, 2, 32, 64)
+    out = decoder(x_t, t1000, z, extra).velocity
+    assert torch.allclose(out, plain(x_t, t1000, z).velocity, atol=1e-6)
+    out.square().mean().backward()
+    weight = decoder.conv_in.weight
+    assert weight.shape[1] == 9 and bool((weight[:, 7:] == 0).all())
+    assert weight.grad[:, 7:].abs().sum() > 0
+    with torch.no_grad():
+        weight[:, 7:] = 0.1
+    assert not torch.allclose(decoder(x_t, t1000, z, extra).velocity, out, atol=1e-3)
+
+
+def test_extra_inputs_are_given_as_the_decoder_was_made_for():
+    x_t, t1000, z = torch.rand(1, 3, 32, 64), torch.ones(1), torch.rand(1, 4, 4, 8)
+    for made, given in ((2, 0), (0, 2), (2, 1)):
+        decoder = UViT(replace(TINY, extra_channels=made))
+        extra = torch.rand(1, given, 32, 64) if given else None
+        with pytest.raises(ValueError, match=f"{made} extra input channels and got {given}"):
+            decoder(x_t, t1000, z, extra)
+
+
+def test_a_decoder_may_start_at_velocity_zero_and_trains():
+    decoder = UViT(replace(TINY, residual=True))
+    out = decoder(torch.randn(1, 3, 32, 64), torch.tensor([300.0]), torch.randn(1, 4, 4, 8))
+    assert bool((out.velocity == 0).all())
+    (out.velocity - 1).square().mean().backward()
+    assert decoder.conv_out.weight.grad.abs().sum() > 0
 
 
 def test_latents_of_another_size_are_resized_to_the_picture():

@@ -8,7 +8,7 @@ import torch
 
 from spidereye import rotation
 from spidereye.camera import Camera
-from spidereye.colour_compensation import compensate
+from spidereye.colour_compensation import compensate, overlaps_of
 from spidereye.errors import SpiderEyeError
 from spidereye.jitter import JitterConfig, draw, jitter_colour, jittered_cameras
 from spidereye.lenses import UCM
@@ -122,6 +122,25 @@ def test_nothing_to_compare_changes_nothing():
     gain, offset = compensate(colour, torch.zeros_like(colour))
     torch.testing.assert_close(gain, torch.ones_like(gain))
     torch.testing.assert_close(offset, torch.zeros_like(offset))
+
+
+def test_pairs_are_listed_with_all_rays_that_they_share():
+    """Filled up to one length, by rays at which one of the two has no weight."""
+    source = torch.Generator().manual_seed(3)
+    weight = (torch.rand(4, 3, 50, generator=source) > 0.6).double()
+    weight[1] = 0
+    found = {}
+    for overlaps in overlaps_of(weight):
+        one, other = overlaps.of(weight.amax(dim=1))
+        for i, j, rays, both in zip(
+            overlaps.one, overlaps.other, overlaps.rays, one * other, strict=True
+        ):
+            assert len(rays.unique()) == len(rays)
+            found[int(i), int(j)] = set(rays[both > 0].tolist())
+    sees = (weight > 0).any(dim=1)
+    pairs = [(2, 0), (3, 0), (3, 2)]
+    assert found == {(i, j): set((sees[i] & sees[j]).nonzero()[:, 0].tolist()) for i, j in pairs}
+    assert overlaps_of(torch.zeros(3, 3, 0).double()) == []
 
 
 def test_clipped_pixels_and_rims_take_no_part():

@@ -15,7 +15,7 @@ from spidereye.scenes.scene import LOOKS, Scene
 from spidereye.sources.source import Origin
 
 _SPLIT_NUMBER = {"train": 0, "val": 1}
-_NEAR_NUMBER = 2
+_NEAR_NUMBER = {"val": 2, "train": 3}
 NEAR_RANGE = (1.0, 1.5)  # metres
 _FLOOR = -1.3  # metres: floors and grounds lie lower
 _USUAL_WIDTH = 512  # pixels; scenes have no size of their own, this is for callers without one
@@ -80,11 +80,12 @@ class NearScenes:
     """`count` scenes in which the nearest object is 1 to 1.5 m away, and nothing is nearer: for
     views whose cameras do not stand at the panorama's centre.
 
-    They share no scene with any split, and scene i is the same however many there are.
+    They share no scene with any other source's, and scene i is the same however many there are.
+    split: "val" of the protocol parallax, or "train".
     """
 
-    def __init__(self, count: int, seed: int = 0) -> None:
-        self._seed = seed
+    def __init__(self, count: int, seed: int = 0, split: Literal["train", "val"] = "val") -> None:
+        self._key = (seed, _NEAR_NUMBER[split])
         self.names: Sequence[str] = [f"near-scene-{index:05d}" for index in range(count)]
 
     def __len__(self) -> int:
@@ -95,7 +96,7 @@ class NearScenes:
         and not too near. About two in five are."""
         if not 0 <= index < len(self):
             raise IndexError(f"scene {index} of {len(self)}")
-        drawn = (Scene.random((self._seed, _NEAR_NUMBER, index, again)) for again in numbers())
+        drawn = (Scene.random((*self._key, index, again)) for again in numbers())
         return next(scene for scene in drawn if _is_near(scene))
 
 

@@ -1,0 +1,158 @@
+"""Training batches with their conditions: workers render, self-calibrate and stitch each shot.
+
+Where networks take views alone, rendering a whole batch on the training device is faster
+(batches.py). Self-calibration is a matter of single shots and of the CPU, and what is made of a
+shot can be kept on disk: with `draws` a panorama has only so many different shots.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from spidereye.batches import Batch, PanoramaDataset, Renderer
+from spidereye.conditioning import Conditioner, Conditions, collated, flattened, restored
+from spidereye.picture_cache import PictureCache
+from spidereye.pictures import to_float, to_uint8
+from spidereye.protocols import off_centre
+from spidereye.randomness import generator
+from spidereye.render import select
+from spidereye.rig import Rig, fingerprint
+from spidereye.scene_batches import SceneDataset, SceneRenderer
+from spidereye.sources.scenes import NearScenes
+
+_VERSION = 1  # of what is kept: raise it where conditions change
+
+
+@dataclass(frozen=True)
+class Parallax:
+    """Near scenes among the training panoramas, the only ones with parallax.
+
+    share: of the samples that are near scenes instead.   off_centre: metres from the centre, along
+    their axes, at which a sample's cameras stand: from the first to the second.
+    """
+
+    share: float = 0.0
+    off_centre: tuple[float, float] = (0.05, 0.15)
+
+
+@dataclass(frozen=True)
+class ConditionedSample:
+    """What a worker hands over. conditions: as conditioning.flattened names them, in 16 bits."""
+
+    panorama: UInt8[Tensor, "3 H W"]
+    conditions: dict[str, Tensor]
+    index: int
+    name: str
+
+
+class ConditionedDataset(Dataset[ConditionedSample]):
+    """Shots of panoramas; an item is asked for by (epoch, index).
+
+    render: on the CPU, with the jitter of training.   draws: how many different shots of a
+    panorama there are, one after the other in the epochs; None: a new one in each.
+    cache: used where `draws` is set.
+    """
+
+    def __init__(
+        self,
+        panoramas: PanoramaDataset,
+        render: Renderer,
+        conditioner: Conditioner,
+        parallax: Parallax,
+        draws: int | None = None,
+        cache: PictureCache | None = None,
+    ):
+        self.panoramas, self.render, self.conditioner = panoramas, render, conditioner
+        self.parallax, self.draws = parallax, draws
+        self._cache = cache if draws else None
+        settings = (
+            _VERSION, conditioner.config, panoramas.size, fingerprint(render.rig), render.plan,
+            render.jitter, render.seed, parallax,
+        )  # fmt: skip
+        self._settings = repr(settings)
+
+    def __len__(self) -> int:
+        return len(self.panoramas)
+
+    def __getitem__(self, key: tuple[int, int]) -> ConditionedSample:
+        epoch, index = key
+        draw = epoch % self.draws if self.draws else epoch
+        name = self.panoramas.source.names[index]
+        if self._cache is None:
+            made = self._made(draw, index)
+        else:
+            made = self._cache.get(
+                lambda: self.panoramas.source.origin(index),
+                f"{self._settings} {draw}",
+                lambda: self._made(draw, index),
+            )
+        panorama = made["panorama"]
+        conditions = {name: part for name, part in made.items() if name != "panorama"}
+        return ConditionedSample(panorama, conditions, index, name)
+
+    def _made(self, draw: int, index: int) -> dict[str, Tensor]:
+        source = generator(self.render.seed, "parallax", draw, index)
+        lot, place = torch.rand(2, generator=source, dtype=torch.float64).tolist()
+        if lot < self.parallax.share:
+            batch = self._near(draw * len(self) + index, place)
+        else:
+            batch = self.render([self.panoramas[index]], draw)
+        conditions = condition_each(self.conditioner, batch)[0]
+        kept = {
+            name: part.half() if part.is_floating_point() else part
+            for name, part in flattened(conditions).items()
+        }
+        return {"panorama": to_uint8(batch.panorama[0]), **kept}
+
+    def _near(self, number: int, place: float) -> Batch:
+        """A shot of the near scene of this number, by cameras off the centre."""
+        low, high = self.parallax.off_centre
+        rig = off_centre(self.render.rig, low + (high - low) * place)
+        scenes = NearScenes(number + 1, self.render.seed, "train")
+        dataset = SceneDataset(scenes, rig.cameras, self.panoramas.size)
+        return SceneRenderer(rig, scenes.names, torch.device("cpu"))([dataset[number]])
+
+
+@dataclass(frozen=True)
+class ConditionedRenderer:
+    """Makes batches of such samples on `device`. rig: whose views they are."""
+
+    rig: Rig
+    device: torch.device
+
+    def __call__(self, samples: Sequence[ConditionedSample], epoch: int = 0) -> Batch:
+        """The batch of these samples. Its views are self-calibrated where the conditions are; its
+        cameras are the rig's own, which the networks do not ask for any more."""
+        panorama = torch.stack([sample.panorama for sample in samples]).to(self.device)
+        conditions = collated([restored(sample.conditions) for sample in samples]).to(self.device)
+        views = conditions.views
+        assert isinstance(views, Tensor)
+        cameras = self.rig.cameras
+        mask = torch.stack([camera.mask() for camera in cameras]).to(self.device)
+        return Batch(
+            views,
+            to_float(panorama),
+            cameras,
+            cameras,
+            mask.expand(len(samples), *mask.shape),
+            [sample.index for sample in samples],
+            [sample.name for sample in samples],
+            conditions,
+        )
+
+
+def condition_each(
+    conditioner: Conditioner, batch: Batch, sphere_radius: float = float("inf")
+) -> list[Conditions]:
+    """The conditions of every shot of a batch, each by itself, on the CPU."""
+    made = []
+    for one, views in enumerate(batch.views):
+        cameras = [select(camera, one) for camera in batch.cameras]
+        shot = list(views[:, None].unbind(0))
+        found = conditioner.calibrated(shot, cameras, sphere_radius)
+        made.append(conditioner(shot, cameras, found, sphere_radius))
+    return made

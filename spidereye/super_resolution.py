@@ -1,0 +1,185 @@
+"""The panorama that, seen through the cameras, gives the views: what stitching leaves in them.
+
+Views that overlap sample the scene at different places, so together they know more than each. A
+pixel of a view is the mean over its square of a panorama that is finer than the one wanted:
+y = A·x for a sparse A that cameras decide. Of all x the smoothest that explains the views is taken
+(multi-frame super-resolution: Irani & Peleg 1991; as a maximum a posteriori estimate with a
+Gaussian prior on gradients: Schultz & Stevenson 1996),
+
+    min |y - A·x|² + λ|∇x|²,
+
+by conjugate gradients from the stitch. Colours and poses have to be those of the views; on
+panoramas/val, 64-px views to 128x64, that is 37.5 dB beside the stitch's 35.6 in clean views, and
+0.04 dB less than the stitch where a rig is turned as a whole.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import scipy.sparse as sparse
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Float32
+from torch import Tensor
+
+from spidereye.camera import Camera
+from spidereye.panorama import pad_sphere, panorama_pixels
+
+# Six settings of each on panoramas/val, dB over the stitch after 10 steps: finer by 2, 3, 4: 1.3,
+# 1.9, 1.7; points 2, 3, 4: 1.3, 1.8, 1.9. Ten more steps bring 0.15.
+_FINER = 3
+_POINTS = 4  # along an axis of a view's pixel
+_SMOOTHNESS = 0.002  # λ
+_STEPS = 12
+_LEAST_COSINE = 0.02  # of the latitude: columns do not get narrower than that
+_MOST_CELLS = 2**21  # of the finer panorama: a 1024x512 one would take minutes
+
+
+@dataclass(frozen=True)
+class SuperResolution:
+    """A rig's A for a panorama of W x H pixels; calling it makes panoramas of its views.
+
+    whole: the pixels of each view that are picture in all their parts and take part.
+    """
+
+    forward: sparse.csr_matrix
+    backward: sparse.csr_matrix
+    whole: tuple[Bool[np.ndarray, " p"], ...]
+    height: int
+    width: int
+
+    @classmethod
+    @torch.no_grad()
+    def for_cameras(cls, cameras: Sequence[Camera], height: int, width: int) -> "SuperResolution":
+        """For cameras of batch shape [] that share a place."""
+        parts, whole = [], []
+        for camera in cameras:
+            one, own = _rows(camera, _FINER * height, _FINER * width)
+            parts.append(one)
+            whole.append(own)
+        matrix = sparse.csr_matrix(sparse.vstack(parts))
+        return cls(matrix, sparse.csr_matrix(matrix.T), tuple(whole), height, width)
+
+    @staticmethod
+    def is_possible(height: int, width: int) -> bool:
+        """Whether a panorama of W x H pixels is small enough."""
+        return _FINER**2 * height * width <= _MOST_CELLS
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        views: Sequence[Float[Tensor, "1 3 _ _"]],
+        start: Float[Tensor, "1 3 H W"],
+        unused: Sequence[int] = (),
+    ) -> Float[Tensor, "1 3 H W"]:
+        """The panorama of views in [-1, 1], not clamped. start: their stitch.
+        unused: views that take no part."""
+        rows = [_values(view)[own] for view, own in zip(views, self.whole, strict=True)]
+        used = np.concatenate(
+            [np.full(len(r), i not in unused, np.float32) for i, r in enumerate(rows)]
+        )[:, None]
+        x = _flat(_enlarged(start))
+        x = self._solved(np.concatenate(rows), used, x)
+        fine = torch.from_numpy(x.T.reshape(1, 3, _FINER * self.height, _FINER * self.width))
+        return F.avg_pool2d(fine, _FINER).to(start)
+
+    def _solved(
+        self,
+        y: Float32[np.ndarray, "P 3"],
+        used: Float32[np.ndarray, "P 1"],
+        x: Float32[np.ndarray, "Q 3"],
+    ) -> Float32[np.ndarray, "Q 3"]:
+        """Conjugate gradients with the diagonal as preconditioner (Saad 2003, §9.2)."""
+        gradient, transposed = _gradient(_FINER * self.height, _FINER * self.width)
+        squares = self.backward.power(2) @ used
+        smooth = _SMOOTHNESS * np.asarray(transposed.power(2).sum(axis=1))
+        scale = (1 / (squares + smooth)).astype(np.float32)
+
+        def applied(d: np.ndarray) -> np.ndarray:
+            seen = self.backward @ (used * (self.forward @ d))
+            return seen + _SMOOTHNESS * (transposed @ (gradient @ d))
+
+        rest = self.backward @ (used * y) - applied(x)
+        step = scaled = scale * rest
+        size = (rest * scaled).sum(axis=0)
+        for _ in range(_STEPS):
+            image = applied(step)
+            length = size / np.maximum((step * image).sum(axis=0), 1e-20)
+            x = x + length * step
+            rest = rest - length * image
+            scaled = scale * rest
+            before, size = size, (rest * scaled).sum(axis=0)
+            step = scaled + size / np.maximum(before, 1e-20) * step
+        return x.astype(np.float32)
+
+
+def _rows(
+    camera: Camera, height: int, width: int
+) -> tuple[sparse.csr_matrix, Bool[np.ndarray, " p"]]:
+    """A camera's rows of A: each pixel the mean of points² bilinear samples of the panorama."""
+    camera = camera.to(torch.device("cpu"), torch.float64)
+    rays, valid = camera.unproject(camera.pixel_grid(_POINTS))
+    whole = _tiles(valid).all(dim=1)
+    pixels = panorama_pixels(rays, height, width).float()
+    u, v = (_tiles(axis)[whole] for axis in pixels.unbind(-1))
+    left, top = u.floor(), v.floor()
+    right, down = u - left, v - top
+    columns, shares = [], []
+    for du, dv in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        columns.append(_cells((left + du).long(), (top + dv).long(), height, width))
+        shares.append((right if du else 1 - right) * (down if dv else 1 - down) / _POINTS**2)
+    index = torch.cat(columns, dim=1).to(torch.int32).numpy()
+    share = torch.cat(shares, dim=1).numpy()
+    ends = np.arange(0, index.size + 1, index.shape[1], dtype=np.int32)
+    matrix = sparse.csr_matrix(
+        (share.ravel(), index.ravel(), ends), shape=(len(index), height * width)
+    )
+    matrix.sum_duplicates()
+    return matrix, whole.numpy()
+
+
+def _cells(column: Tensor, row: Tensor, height: int, width: int) -> Tensor:
+    """Flat indices of panorama pixels, continued round the back and over the poles."""
+    over = (row < 0) | (row >= height)
+    row = torch.where(row < 0, -1 - row, torch.where(row >= height, 2 * height - 1 - row, row))
+    column = torch.where(over, column + width // 2, column) % width
+    return row * width + column
+
+
+def _tiles(plane: Tensor) -> Tensor:
+    """[h·s, w·s] to [h·w, s²]: the points of each pixel."""
+    parts = plane.unflatten(0, (-1, _POINTS)).unflatten(2, (-1, _POINTS))
+    return parts.transpose(1, 2).reshape(-1, _POINTS**2)
+
+
+@lru_cache(maxsize=2)
+def _gradient(height: int, width: int) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """∇ of a panorama and its transpose: differences to the right and down, weighed such that
+    their squares sum to the integral of |∇x|² over the sphere, in pixels of the equator."""
+    latitude = (0.5 - (np.arange(height) + 0.5) / height) * math.pi
+    cosine = np.cos(latitude).clip(_LEAST_COSINE)
+    ring = sparse.csr_matrix(np.roll(np.eye(width), 1, axis=1) - np.eye(width))
+    across = sparse.kron(sparse.diags(1 / np.sqrt(cosine)), ring)
+    between = np.sqrt((cosine[1:] + cosine[:-1]) / 2)
+    below = between[:, None] * np.diff(np.eye(height), axis=0)
+    down = sparse.kron(below, sparse.eye(width))
+    made = sparse.csr_matrix(sparse.vstack((across, down)), dtype=np.float32)
+    return made, sparse.csr_matrix(made.T)
+
+
+def _enlarged(start: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 3 H2 W2"]:
+    padded = pad_sphere(start.float().cpu(), 2)
+    fine = F.interpolate(padded, scale_factor=_FINER, mode="bicubic", align_corners=False)
+    edge = 2 * _FINER
+    return fine[..., edge:-edge, edge:-edge]
+
+
+def _values(view: Float[Tensor, "1 3 h w"]) -> Float32[np.ndarray, "p 3"]:
+    return _flat(view.float().cpu())
+
+
+def _flat(picture: Float[Tensor, "1 3 h w"]) -> Float32[np.ndarray, "p 3"]:
+    return np.ascontiguousarray(picture[0].flatten(1).T.numpy())
