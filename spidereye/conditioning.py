@@ -8,8 +8,8 @@ here is tensors, made once for a shot and the same in training, evaluation and u
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,7 @@ from torch import Tensor
 from spidereye.camera import Camera
 from spidereye.errors import SpiderEyeError
 from spidereye.latent_grid import LatentGrid, latent_grid
+from spidereye.recolouring import recoloured_views
 from spidereye.rig import Rig, fingerprint
 from spidereye.self_calibration import REFINEMENTS, Calibrated, self_calibrate
 from spidereye.sphere_sweep import SweepPlan, Swept, stand_apart
@@ -28,7 +29,9 @@ PRIORS = ("noise", "stitch")
 _WARPED = 2  # views whose colours the decoder gets
 _BLACK = -0.97  # in [-1, 1]: a view that is nowhere brighter is none
 _OFF_STEP = math.radians(0.5)  # of misalignment: finer differences decide nothing of their own
-_MOST_KEPT = 2
+_MOST_KEPT = 4  # a grid and plans for each of two rigs
+
+T = TypeVar("T")
 RESIDUAL = 0.1  # in [-1, 1]: about how far a stitch is from the truth
 
 
@@ -118,7 +121,7 @@ class Conditioner:
     config: ConditioningConfig
     height: int
     width: int
-    kept: OrderedDict[str, "_Decided"] = field(default_factory=OrderedDict)
+    kept: OrderedDict[str, Any] = field(default_factory=OrderedDict)
 
     def calibrated(
         self,
@@ -138,84 +141,79 @@ class Conditioner:
         cameras: Sequence[Camera],
         found: Calibrated | None,
         sphere_radius: float = math.inf,
+        fine: tuple[Sequence[Float[Tensor, "1 3 _ _"]], Sequence[Camera]] | None = None,
     ) -> Conditions:
         """The conditions of one shot, on the CPU.
 
         views: in [-1, 1], in the order of the cameras, of batch shape []; one that is black is
         taken for missing.   found: as `calibrated` gives it.
         sphere_radius: of the rig; a finite one stands for the first of `radii`.
+        fine: the same views larger, and their cameras, for what geometry makes of them; None: as
+        large as the networks take them.
         """
-        views = [view.float().cpu() for view in views]
         absent = {number for number, view in enumerate(views) if float(view.amax()) < _BLACK}
         off = 0.0
         if found is not None:
-            views, cameras = found.views, found.cameras
             off, absent = found.misalignment, absent | set(found.blank)
-        cameras = tuple(camera.to(torch.device("cpu"), torch.float64) for camera in cameras)
-        present = [number for number in range(len(views)) if number not in absent]
-        present = present or list(range(len(views)))
-        used = self._decided(cameras, tuple(present), sphere_radius, off)
+        present = tuple(number for number in range(len(views)) if number not in absent)
+        present = present or tuple(range(len(views)))
+        large = (views, cameras) if fine is None else fine
+        views, cameras = _corrected(views, cameras, found)
+        grid = None
+        if self.config.grid:
+            key = f"grid {fingerprint(Rig(cameras, sphere_radius))} {present}"
+            grid = self._kept(key, lambda: self._grid(cameras, present, sphere_radius))
         stacked = _together(views)
-        if used.sweep is None:
-            return Conditions(stacked, used.grid)
+        if not self.config.warp and self.config.prior == "noise":
+            return Conditions(stacked, grid)
+        views, cameras = _corrected(*large, found)
+        some = tuple(cameras[number] for number in present)
+        off = round(off / _OFF_STEP) * _OFF_STEP
+        key = f"panorama {fingerprint(Rig(some, sphere_radius))} {off}"
+        plan, sharper = self._kept(key, lambda: self._plans(some, sphere_radius, off))
         shown = [views[number] for number in present]
-        swept = used.sweep(shown, _WARPED)
-        made = swept.panorama if used.sharper is None else used.sharper(shown, swept.panorama)
+        swept = plan(shown, _WARPED)
+        made = swept.panorama if sharper is None else sharper(shown, swept.panorama)
         seen = (swept.count > 0).to(made)
         warp = _channels(swept, made, seen) if self.config.warp else None
         if self.config.prior == "noise":
-            return Conditions(stacked, used.grid, warp)
-        return Conditions(
-            stacked, used.grid, warp, made * seen, self.config.sigma * seen + (1 - seen)
-        )
+            return Conditions(stacked, grid, warp)
+        return Conditions(stacked, grid, warp, made * seen, self.config.sigma * seen + (1 - seen))
 
-    def _decided(
-        self, cameras: tuple[Camera, ...], present: tuple[int, ...], radius: float, off: float
-    ) -> "_Decided":
-        """What the cameras decide: kept, or made in place of what was used longest ago."""
-        off = round(off / _OFF_STEP) * _OFF_STEP
-        key = f"{fingerprint(Rig(cameras, radius))} {present} {off}"
+    def _grid(
+        self, cameras: Sequence[Camera], present: tuple[int, ...], radius: float
+    ) -> LatentGrid:
+        factor = self.config.factor
+        radii = self._radii(radius)
+        grid = latent_grid(cameras, self.height // factor, self.width // factor, radii)
+        here = torch.tensor([number in present for number in range(len(cameras))])
+        return grid._replace(seen=grid.seen & here[:, None, None, None])
+
+    def _plans(
+        self, cameras: Sequence[Camera], radius: float, off: float
+    ) -> tuple[SweepPlan, SuperResolution | None]:
+        """How views become a panorama, and how it becomes sharper. Views that are finer than the
+        panorama have no detail left to give, and from places apart they do not show one panorama.
+        """
+        height, width = self.height, self.width
+        plan = SweepPlan.for_cameras(cameras, height, width, self._radii(radius), misalignment=off)
+        possible = SuperResolution.is_possible(height, width)
+        if plan.plans[0].divisions or stand_apart(cameras) or not possible:
+            return plan, None
+        return plan, SuperResolution.for_cameras(cameras, height, width)
+
+    def _radii(self, radius: float) -> tuple[float, ...]:
+        first, *others = self.config.radii
+        return (radius if math.isfinite(radius) else first, *others)
+
+    def _kept(self, key: str, make: Callable[[], T]) -> T:
+        """What is kept under a key, or made in place of what was used longest ago."""
         if key not in self.kept:
             while len(self.kept) >= _MOST_KEPT:
                 self.kept.popitem(last=False)
-            self.kept[key] = self._decide(cameras, present, radius, off)
+            self.kept[key] = make()
         self.kept.move_to_end(key)
         return self.kept[key]
-
-    def _decide(
-        self, cameras: tuple[Camera, ...], present: tuple[int, ...], radius: float, off: float
-    ) -> "_Decided":
-        config, height, width = self.config, self.height, self.width
-        radii = (radius if math.isfinite(radius) else config.radii[0], *config.radii[1:])
-        grid = None
-        if config.grid:
-            grid = latent_grid(cameras, height // config.factor, width // config.factor, radii)
-            here = torch.tensor([number in present for number in range(len(cameras))])
-            grid = grid._replace(seen=grid.seen & here[:, None, None, None])
-        if not config.warp and config.prior == "noise":
-            return _Decided(grid, None, None)
-        some = [cameras[number] for number in present]
-        plan = SweepPlan.for_cameras(some, height, width, radii, misalignment=off)
-        # Views that are finer than the panorama have no detail left to gain, and from places apart
-        # they do not show one panorama.
-        sharper = None
-        if (
-            not plan.plans[0].divisions
-            and not stand_apart(some)
-            and SuperResolution.is_possible(height, width)
-        ):
-            sharper = SuperResolution.for_cameras(some, height, width)
-        return _Decided(grid, plan, sharper)
-
-
-@dataclass(frozen=True)
-class _Decided:
-    """What cameras alone decide. sweep: None where no panorama is needed.   sharper: None where
-    there is nothing to gain."""
-
-    grid: LatentGrid | None
-    sweep: SweepPlan | None
-    sharper: SuperResolution | None
 
 
 def collated(conditions: Sequence[Conditions]) -> Conditions:
@@ -259,6 +257,23 @@ def _channels(
         ),
         dim=1,
     )
+
+
+def _corrected(
+    views: Sequence[Float[Tensor, "1 3 _ _"]],
+    cameras: Sequence[Camera],
+    found: Calibrated | None,
+) -> tuple[list[Float[Tensor, "1 3 _ _"]], tuple[Camera, ...]]:
+    """Views and cameras, of any size, as self-calibration found them."""
+    made = [view.float().cpu() for view in views]
+    turned = tuple(camera.to(torch.device("cpu"), torch.float64) for camera in cameras)
+    if found is None:
+        return made, turned
+    turned = tuple(
+        replace(camera, rotation=new.rotation)
+        for camera, new in zip(turned, found.cameras, strict=True)
+    )
+    return recoloured_views(made, turned, found.gain, found.offset), turned
 
 
 def _together(

@@ -148,6 +148,7 @@ class EvaluationConfig:
 
     protocols: list[str] = field(default_factory=lambda: ["clean", "jitter"])  # see protocols.py
     batch_size: int = 4  # per process
+    steps: list[int] = field(default_factory=list)  # a row for each; none: fm_sampler.steps
     refine: list[str] = field(default_factory=lambda: ["gain", "rotation"])  # stitch, + each of it
     reference_view: str = "front"  # protocol jitter_reference: the view that gets no jitter
     parallax_scenes: int = 12  # protocol parallax: how many

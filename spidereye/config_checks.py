@@ -139,6 +139,8 @@ def _check_numbers(config: Config) -> None:
             f"dataset.off_centre is [from, to] in metres from the centre, got {data.off_centre}"
         )
     quality(data.render)
+    if any(steps < 1 for steps in config.evaluation.steps):
+        raise SpiderEyeError(f"evaluation.steps are 1 or more, got {config.evaluation.steps}")
     if not config.evaluation.protocols:
         raise SpiderEyeError(f"evaluation.protocols is empty; choose of {', '.join(PROTOCOLS)}")
 
@@ -163,8 +165,8 @@ def _check_sizes(config: Config) -> None:
     if config.ssdd.fusion_type == "spherical":
         if height % factor:
             raise SpiderEyeError(
-                f"ssdd.decoder_image_size={size}: H must be a multiple of {factor}, the downsampling "
-                f"of encoder {config.ssdd.encoder}"
+                f"ssdd.decoder_image_size={size}: H must be a multiple of {factor}, the "
+                f"downsampling of encoder {config.ssdd.encoder}"
             )
     elif height != side:
         raise SpiderEyeError(

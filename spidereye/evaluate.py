@@ -30,6 +30,7 @@ from spidereye.self_calibration import Refinement
 from spidereye.stitch_rows import CalibratedShots, refinements, skip_notes, stitched
 
 TRUTH = "ground truth"
+START = "its start, no network"
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,26 @@ def evaluate(
         config.evaluation.reference_view,
         config.evaluation.parallax_scenes,
     )
+    return score(config, model, label, shots, protocol, accelerator, refine, judges)
+
+
+def score(
+    config: Config,
+    model: SpiderEyeModel | None,
+    label: str,
+    shots: Shots,
+    protocol: str,
+    accelerator: Accelerator,
+    refine: Sequence[Refinement] = (),
+    judges: Judges | None = None,
+) -> Evaluation:
+    """`evaluate` on any shots. protocol: what they are called."""
     judges = judges or Judges.load(accelerator.device)
     stitches = refinements(refine)
     conditioner = config.conditioner() if model is not None else None
-    methods = [*([label] if model is not None else []), *stitches]
+    steps = _step_rows(config, label) if model is not None else {}
+    starts = [START] if model is not None and config.ssdd.prior == "stitch" else []
+    methods = [*steps, *starts, *stitches]
     fids = FIDs(judges.extractor, methods) if judges.extractor is not None else None
     batches = EverySampleOnce(
         len(shots),
@@ -121,7 +138,7 @@ def evaluate(
                 given = Conditions(batch.views)
                 if conditioner is not None:
                     given = found.conditions(conditioner).to(accelerator.device)
-                made[label] = _decode(config, model, given, batch, accelerator)
+                made = _decoded(config, model, given, batch, steps, accelerator)
             made |= geometric
             scores = _scores(batch, made, seen, judges.lpips)
             parts = zip(batch.indices, batch.names, scores, skipped, strict=True)
@@ -160,21 +177,36 @@ def worker_count(config: Config) -> tuple[int, str | None]:
     return cores, f"dataset.num_workers={wanted} lowered to {cores}, the machine's cores"
 
 
+def _step_rows(config: Config, label: str) -> dict[str, int]:
+    """{row: steps of the sampler}."""
+    counts = config.evaluation.steps
+    if not counts:
+        return {label: config.ssdd.fm_sampler.steps}
+    return {f"{label}, {count} step{'s' * (count > 1)}": count for count in counts}
+
+
 @torch.inference_mode()
-def _decode(
+def _decoded(
     config: Config,
     model: SpiderEyeModel,
     given: Conditions,
     batch: Batch,
+    steps: dict[str, int],
     accelerator: Accelerator,
-) -> Float[Tensor, "B 3 H W"]:
+) -> dict[str, Float[Tensor, "B 3 H W"]]:
+    """The model's panorama for each row of steps, and what it starts from."""
     keys = [(index,) for index in batch.indices]
     shape = tuple(batch.panorama.shape[1:])
     noise = normal(config.seed, "evaluation noise", keys, shape).to(batch.views.device)
-    sampler = config.ssdd.fm_sampler
     with accelerator.autocast():
         z = model.encode(given)
-        return model.decode(z, given, noise, sampler.steps, sampler.t_pow_shift).float()
+        made = {
+            row: model.decode(z, given, noise, count, config.ssdd.fm_sampler.t_pow_shift).float()
+            for row, count in steps.items()
+        }
+    if given.start is not None:
+        made[START] = given.start if given.warp is None else given.warp[:, :3]
+    return made
 
 
 def _scores(
