@@ -24,7 +24,7 @@ from spidereye.model import SpiderEyeModel
 from spidereye.perceptual import LPIPS
 from spidereye.pictures import to_uint8
 from spidereye.progress import progress
-from spidereye.protocols import PROTOCOLS, shots_of
+from spidereye.protocols import PROTOCOLS, Shots, shots_of
 from spidereye.randomness import normal
 from spidereye.self_calibration import Refinement
 from spidereye.stitch_rows import CalibratedShots, refinements, skip_notes, stitched
