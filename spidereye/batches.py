@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from spidereye.camera import Camera
-from spidereye.conditioning import Conditions
+from spidereye.conditions import Conditions
 from spidereye.jitter import Jitter, JitterConfig, draw, jitter_colour, jittered_cameras, without
 from spidereye.picture_cache import PictureCache
 from spidereye.pictures import resize_area, to_float, to_uint8
@@ -198,8 +198,7 @@ class Renderer:
         levels, mask = self._rendered(samples, _turned(true, turns, target.shape[-1]))
         views = _coloured(levels, mask, draws)
         for view, jitter in zip(views, draws, strict=True):
-            if jitter.missing is not None:
-                view[jitter.missing] = -1.0
+            view[list(jitter.missing)] = -1.0
         rolled = [pano.roll(turn, dims=-1) for pano, turn in zip(target, turns, strict=True)]
         return Batch(views, torch.stack(rolled), believed, true, mask, indices, names)
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from spidereye.batches import Batch, PanoramaDataset, Renderer
-from spidereye.conditioning import Conditioner, Conditions, collated, flattened, restored
+from spidereye.conditioning import Conditioner
+from spidereye.conditions import Conditions, collated, flattened, restored
 from spidereye.picture_cache import PictureCache
 from spidereye.pictures import to_float, to_uint8
 from spidereye.protocols import off_centre
@@ -24,7 +25,7 @@ from spidereye.rig import Rig, fingerprint
 from spidereye.scene_batches import SceneDataset, SceneRenderer
 from spidereye.sources.scenes import NearScenes
 
-_VERSION = 1  # of what is kept: raise it where conditions change
+_VERSION = 3  # of what is kept: raise it where conditions change
 
 
 @dataclass(frozen=True)

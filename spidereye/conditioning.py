@@ -7,108 +7,30 @@ here is tensors, made once for a shot and the same in training, evaluation and u
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from spidereye.camera import Camera
-from spidereye.errors import SpiderEyeError
+from spidereye.conditions import RESIDUAL, SHOT, WARPED, ConditioningConfig, Conditions
 from spidereye.latent_grid import LatentGrid, latent_grid
 from spidereye.recolouring import recoloured_views
 from spidereye.rig import Rig, fingerprint
-from spidereye.self_calibration import REFINEMENTS, Calibrated, self_calibrate
-from spidereye.sphere_sweep import SweepPlan, Swept, stand_apart
+from spidereye.rotation import angle_between
+from spidereye.rotation_blur import rotation_blur, unknown_rotation
+from spidereye.self_calibration import Calibrated, self_calibrate
+from spidereye.sphere_sweep import SweepPlan, Swept
 from spidereye.super_resolution import SuperResolution
 
-CONDITIONS = ("latent", "latent+warp")
-PRIORS = ("noise", "stitch")
-_WARPED = 2  # views whose colours the decoder gets
 _BLACK = -0.97  # in [-1, 1]: a view that is nowhere brighter is none
 _OFF_STEP = math.radians(0.5)  # of misalignment: finer differences decide nothing of their own
 _MOST_KEPT = 4  # a grid and plans for each of two rigs
 
 T = TypeVar("T")
-RESIDUAL = 0.1  # in [-1, 1]: about how far a stitch is from the truth
-
-
-@dataclass(frozen=True)
-class ConditioningConfig:
-    """grid: whether the fusion asks where views look.   condition, prior: of CONDITIONS, PRIORS.
-    sigma: of the noise on the stitch that the flow starts from.
-    radii: of the spheres in metres that the views are put together on, ∞ allowed.
-    refine: what is self-calibrated first, of gain and rotation.
-    factor: pixels of the panorama to a latent cell.
-    """
-
-    grid: bool = False
-    condition: str = "latent"
-    prior: str = "noise"
-    sigma: float = 0.0
-    radii: tuple[float, ...] = (math.inf,)
-    refine: tuple[str, ...] = ()
-    factor: int = 8
-
-    def __post_init__(self) -> None:
-        for key, value, choices in (
-            ("condition", self.condition, CONDITIONS),
-            ("prior", self.prior, PRIORS),
-            *(("refine", what, REFINEMENTS) for what in self.refine),
-        ):
-            if value not in choices:
-                raise SpiderEyeError(f"ssdd.{key} takes {' or '.join(choices)}, got {value!r}")
-        if self.sigma < 0:
-            raise SpiderEyeError(f"ssdd.prior_sigma is 0 or more, got {self.sigma:g}")
-        if not self.radii or not all(radius > 0 for radius in self.radii):
-            raise SpiderEyeError(
-                f"ssdd.sphere_radii are one or more metres above 0 (.inf for ∞), got {self.radii}"
-            )
-
-    @property
-    def needed(self) -> bool:
-        """Whether the networks are told anything."""
-        return self.grid or self.warp or self.prior != "noise" or bool(self.refine)
-
-    @property
-    def warp(self) -> bool:
-        return self.condition == "latent+warp"
-
-    @property
-    def channels(self) -> int:
-        """K: what `Conditions.warp` has of channels."""
-        return 4 * len(self.radii) + 4 * _WARPED + 4 if self.warp else 0
-
-
-class Conditions(NamedTuple):
-    """Of B shots.
-
-    views: N views in [-1, 1], colours as self-calibration made them, [B, N, 3, h, w], or N of
-    [B, 3, h, w] of sizes of their own.
-    grid: for the fusion, or None.
-    warp: for the decoder: the panorama that geometry makes, on each sphere the stitch and how far
-    the views are apart, the views that count most with their shares, and where anything is seen;
-    or None.
-    start, spread: the flow starts from start + spread·ε; None: from ε.
-    """
-
-    views: Float[Tensor, "B N 3 h w"] | tuple[Float[Tensor, "B 3 _ _"], ...]
-    grid: LatentGrid | None = None
-    warp: Float[Tensor, "B K H W"] | None = None
-    start: Float[Tensor, "B 3 H W"] | None = None
-    spread: Float[Tensor, "B 1 H W"] | None = None
-
-    def to(self, device: torch.device) -> "Conditions":
-        """The same on another device."""
-        return _mapped(lambda tensor: tensor.to(device), self)
-
-    def noised(self, noise: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
-        """x₁ of the flow, from standard normal noise."""
-        if self.start is None or self.spread is None:
-            return noise
-        return self.start + self.spread * noise
 
 
 @dataclass(frozen=True)
@@ -172,13 +94,18 @@ class Conditioner:
         key = f"panorama {fingerprint(Rig(some, sphere_radius))} {off}"
         plan, sharper = self._kept(key, lambda: self._plans(some, sphere_radius, off))
         shown = [views[number] for number in present]
-        swept = plan(shown, _WARPED)
+        swept = plan(shown, WARPED)
         made = swept.panorama if sharper is None else sharper(shown, swept.panorama)
         seen = (swept.count > 0).to(made)
-        warp = _channels(swept, made, seen) if self.config.warp else None
+        warp = shot = None
+        if self.config.warp:
+            turns = _turns(large[1], found)
+            warp = _channels(swept, made, seen, unknown_rotation(turns))
+            shot = _changes(turns, found)
         if self.config.prior == "noise":
-            return Conditions(stacked, grid, warp)
-        return Conditions(stacked, grid, warp, made * seen, self.config.sigma * seen + (1 - seen))
+            return Conditions(stacked, grid, warp, shot=shot)
+        spread = self.config.sigma * seen + (1 - seen)
+        return Conditions(stacked, grid, warp, made, spread, shot)
 
     def _grid(
         self, cameras: Sequence[Camera], present: tuple[int, ...], radius: float
@@ -192,13 +119,12 @@ class Conditioner:
     def _plans(
         self, cameras: Sequence[Camera], radius: float, off: float
     ) -> tuple[SweepPlan, SuperResolution | None]:
-        """How views become a panorama, and how it becomes sharper. Views that are finer than the
-        panorama have no detail left to give, and from places apart they do not show one panorama.
+        """How views become a panorama, and how it becomes sharper. From places apart they do not
+        show one panorama.
         """
         height, width = self.height, self.width
         plan = SweepPlan.for_cameras(cameras, height, width, self._radii(radius), misalignment=off)
-        possible = SuperResolution.is_possible(height, width)
-        if plan.plans[0].divisions or stand_apart(cameras) or not possible:
+        if not SuperResolution.is_possible(cameras, height, width):
             return plan, None
         return plan, SuperResolution.for_cameras(cameras, height, width)
 
@@ -216,35 +142,17 @@ class Conditioner:
         return self.kept[key]
 
 
-def collated(conditions: Sequence[Conditions]) -> Conditions:
-    """Shots of the same number and sizes of views as one batch."""
-    return _mapped(lambda *parts: torch.cat(parts), *conditions)
-
-
-def flattened(conditions: Conditions) -> dict[str, Tensor]:
-    """Every tensor by its name, for a file; `restored` is the way back. Views of one size only."""
-    assert isinstance(conditions.views, Tensor)
-    named = {"views": conditions.views, "warp": conditions.warp, "start": conditions.start}
-    named |= {"spread": conditions.spread}
-    if conditions.grid is not None:
-        named |= {f"grid.{name}": part for name, part in conditions.grid._asdict().items()}
-    return {name: part for name, part in named.items() if part is not None}
-
-
-def restored(tensors: Mapping[str, Tensor]) -> Conditions:
-    """The conditions of what `flattened` gave, in single precision."""
-    parts = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
-    own = {k.removeprefix("grid."): v for k, v in parts.items() if k.startswith("grid.")}
-    grid = LatentGrid(**own) if own else None
-    rest = {k: v for k, v in parts.items() if not k.startswith("grid.")}
-    return Conditions(**rest, grid=grid)
-
-
 def _channels(
-    swept: Swept, made: Float[Tensor, "1 3 H W"], seen: Float[Tensor, "1 1 H W"]
+    swept: Swept,
+    made: Float[Tensor, "1 3 H W"],
+    seen: Float[Tensor, "1 1 H W"],
+    unknown: float,
 ) -> Float[Tensor, "1 K H W"]:
     """The decoder's further channels, each of a size of about 1 at most. Views and spheres are
-    told as differences: what counts is where they differ."""
+    told as differences: what counts is where they differ.
+
+    unknown: radians by which the rig as a whole may be turned. The mean over that is the best guess
+    by squared error, and how much of it to take the decoder may learn."""
     different = swept.warped - made[:, None]
     return torch.cat(
         (
@@ -252,11 +160,33 @@ def _channels(
             (swept.planes - made[:, None]).flatten(1, 2) / RESIDUAL,
             swept.apart.flatten(1, 2) / RESIDUAL,
             (different * (swept.share > 0)).flatten(1, 2) / RESIDUAL,
+            (rotation_blur(made, unknown) - made) / RESIDUAL,
             swept.share.flatten(1, 2),
             seen,
         ),
         dim=1,
     )
+
+
+def _turns(cameras: Sequence[Camera], found: Calibrated | None) -> Float64[Tensor, " N"]:
+    """Radians by which self-calibration turned each view."""
+    if found is None:
+        return torch.zeros(len(cameras), dtype=torch.float64)
+    return torch.stack(
+        [
+            angle_between(old.rotation.cpu().double(), new.rotation)
+            for old, new in zip(cameras, found.cameras, strict=True)
+        ]
+    )
+
+
+def _changes(turns: Float64[Tensor, " N"], found: Calibrated | None) -> Float[Tensor, "1 3"]:
+    """The shot's numbers: see SHOT."""
+    if found is None:
+        return torch.zeros(1, len(SHOT))
+    turn, gain = turns.square().mean().sqrt(), found.gain.log().square().mean().sqrt()
+    values = torch.stack((turn, gain, turn.new_tensor(found.misalignment)))
+    return (values / turn.new_tensor(SHOT)).float().clamp(max=5.0)[None]
 
 
 def _corrected(
@@ -282,18 +212,3 @@ def _together(
     if len({view.shape for view in views}) == 1:
         return torch.stack(list(views), dim=1)
     return tuple(views)
-
-
-def _mapped(change: Callable[..., Tensor], *conditions: Conditions) -> Conditions:
-    """The conditions with every tensor made of those in its place."""
-    columns = []
-    for parts in zip(*conditions, strict=True):
-        first = parts[0]
-        if first is None:
-            columns.append(None)
-        elif isinstance(first, Tensor):
-            columns.append(change(*parts))
-        else:
-            made = tuple(change(*items) for items in zip(*parts, strict=True))
-            columns.append(LatentGrid(*made) if isinstance(first, LatentGrid) else made)
-    return Conditions(*columns)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from spidereye.conditioned_batches import Parallax
-from spidereye.conditioning import Conditioner, ConditioningConfig
+from spidereye.conditioning import Conditioner
+from spidereye.conditions import SHOT, ConditioningConfig
 from spidereye.decoder import DecoderConfig
 from spidereye.ema import EmaConfig
 from spidereye.encoder import EncoderConfig
@@ -49,7 +50,7 @@ class DatasetConfig:
     color_jitter: float = 0.1  # factor 1 ±, per view and channel, training only
     jitter_share: float = 1.0  # of training samples whose poses and colours vary
     yaw_augment: bool = False  # turn the whole panorama at random, training only
-    missing_view: float = 0.0  # share of training samples that lack a view
+    missing_view: float = 0.0  # share of training samples that lack views
     parallax_share: float = 0.0  # of training samples: near scenes, cameras off the centre
     off_centre: list[float] = field(default_factory=lambda: [0.05, 0.15])  # metres, from and to
     draws: int | None = None  # different shots of a panorama; None: a new one each epoch
@@ -125,6 +126,7 @@ class TrainingConfig:
     """The loop."""
 
     mixed_precision: str = "bf16"  # bf16 | fp16 | no
+    first_step: float = 0.0  # share of samples trained at t = 1, where sampling starts
     optimizer: str = "adamw"  # adamw | radam_schedulefree
     lr: float = 1.0e-4
     warmup: int = 100  # steps of linear warm-up
@@ -273,6 +275,7 @@ class Config:
                 padding=ssdd.padding,
                 extra_channels=conditioning.channels,
                 residual=conditioning.prior == "stitch",
+                shot_numbers=len(SHOT) if conditioning.warp else 0,
             ),
             FusionConfig(
                 type=ssdd.fusion_type,

@@ -130,6 +130,7 @@ def _check_numbers(config: Config) -> None:
         "dataset.jitter_share": data.jitter_share,
         "dataset.missing_view": data.missing_view,
         "dataset.parallax_share": data.parallax_share,
+        "training.first_step": training.first_step,
     }
     for key, value in shares.items():
         if not 0 <= value <= 1:

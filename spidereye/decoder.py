@@ -33,6 +33,7 @@ class DecoderConfig:
     latent_channels: C.   extract: the block, counted from 1, whose output REPA reads.
     padding: what convolutions and attention windows find beyond the panorama's edges: "zeros", as
     published, or "sphere", the panorama itself (sphere_padding.py; W must be a multiple of 16).
+    shot_numbers: how many numbers of a whole shot there are beside the time.
     extra_channels: input channels after [x_t, z], whose weights start at zero.
     residual: for flows that start close to the data. The last convolution starts at zero, and with
     it the velocity; and the last norm has one group: groups of one channel, as width 32 has them,
@@ -46,6 +47,7 @@ class DecoderConfig:
     padding: str = "zeros"
     extra_channels: int = 0
     residual: bool = False
+    shot_numbers: int = 0
 
     def __post_init__(self) -> None:
         if self.padding not in PADDINGS:
@@ -62,6 +64,7 @@ class DecoderConfig:
         padding: str = "zeros",
         extra_channels: int = 0,
         residual: bool = False,
+        shot_numbers: int = 0,
     ) -> "DecoderConfig":
         """One of SIZES: the published XS S B M L XL H (5 to 363 M parameters), or XXS."""
         if size not in SIZES:
@@ -80,6 +83,7 @@ class DecoderConfig:
             padding,
             extra_channels,
             residual,
+            shot_numbers,
         )
 
 
@@ -105,6 +109,9 @@ class UViT(nn.Module):
         known = 3 + config.latent_channels
         self.conv_in = conv3x3(known + config.extra_channels, base, padding)
         self.time_embedding = TimeEmbedding(base)
+        self.shot_embedding = None
+        if config.shot_numbers:
+            self.shot_embedding = nn.Linear(config.shot_numbers, 4 * base)
         self.context = nn.Sequential(
             conv3x3(config.latent_channels, base, padding),
             nn.SiLU(),
@@ -145,9 +152,11 @@ class UViT(nn.Module):
         t1000: Float[Tensor, "B"],
         z: Float[Tensor, "B C zH zW"],
         extra: Float[Tensor, "B K H W"] | None = None,
+        shot: Float[Tensor, "B S"] | None = None,
     ) -> Decoded:
         """x_t: the panorama at flow time t, H and W multiples of 8.   t1000: 1000·t.
         extra: what else is known of every pixel; None where config.extra_channels is 0.
+        shot: of the whole shot; None where config.shot_numbers is 0.
 
         Raises ValueError where extra has another number of channels than config.extra_channels.
         """
@@ -158,6 +167,9 @@ class UViT(nn.Module):
                 f"got {given}; give `extra` as DecoderConfig.extra_channels says"
             )
         time = self.time_embedding(t1000)  # [B, 4·ch0]
+        if self.shot_embedding is not None:
+            assert shot is not None, "this decoder was made for numbers of the shot"
+            time = time + self.shot_embedding(shot)
         context = self.context(z)  # [B, ch0, zH, zW]
         inputs = [x_t, resize_nearest(z, x_t)] + ([] if extra is None else [extra])
         x = self.conv_in(torch.cat(inputs, dim=1))  # [B, ch0, H, W]

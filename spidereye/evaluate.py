@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from spidereye.batches import Batch, EverySampleOnce, PanoramaDataset, Renderer, loader
-from spidereye.conditioning import Conditions
+from spidereye.conditions import Conditions
 from spidereye.config import Config
 from spidereye.judges import FIDs, Judges
 from spidereye.metrics import METRICS, mean_rows, picture_metrics
@@ -30,7 +30,7 @@ from spidereye.self_calibration import Refinement
 from spidereye.stitch_rows import CalibratedShots, refinements, skip_notes, stitched
 
 TRUTH = "ground truth"
-START = "its start, no network"
+START = "start"  # what the flow starts from: geometry without a network
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _decoded(
             for row, count in steps.items()
         }
     if given.start is not None:
-        made[START] = given.start if given.warp is None else given.warp[:, :3]
+        made[START] = given.start
     return made
 
 

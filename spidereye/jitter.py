@@ -29,7 +29,8 @@ class JitterConfig:
     b in ± brightness per view, g in 1 ± color per view and channel.
     yaw: turn the whole panorama by a random number of its columns, per sample.
     share: of the samples whose poses and colours vary; the others have those of the rig.
-    missing: share of the samples that lack one view, which is black.
+    missing: share of the samples that lack views, which are black: one, or any number up to all but
+    one.
     """
 
     xi: float = 0.4
@@ -54,7 +55,7 @@ class Jitter:
     brightness: Float[Tensor, "N"]
     color: Float[Tensor, "N 3"]
     yaw: float  # of the panorama, as a fraction of a turn
-    missing: int | None = None  # the view that there is not
+    missing: tuple[int, ...] = ()  # the views that there are not
 
 
 def draw(config: JitterConfig, views: int, seed: int, epoch: int, index: int) -> Jitter:
@@ -75,11 +76,12 @@ def draw(config: JitterConfig, views: int, seed: int, epoch: int, index: int) ->
         yaw=float(torch.rand((), generator=source, dtype=torch.float64)) if config.yaw else 0.0,
     )
     # Drawn last, so that the other draws are those of every configuration.
-    still, lacks, which = torch.rand(3, generator=source, dtype=torch.float64).tolist()
+    still, lacks, how_many = torch.rand(3, generator=source, dtype=torch.float64).tolist()
+    order = torch.randperm(views, generator=source).tolist()
     if still >= config.share:
         made = without(made, range(views))
     if lacks < config.missing:
-        made = replace(made, missing=int(which * views))
+        made = replace(made, missing=tuple(order[: 1 + int(how_many * (views - 1))]))
     return made
 
 

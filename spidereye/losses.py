@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spidereye.conditioning import Conditions
+from spidereye.conditions import Conditions
 from spidereye.encoder import Posterior
 from spidereye.flow import logit_normal, noised, predicted_data, velocity_target
 from spidereye.model import SpiderEyeModel, posterior_shape
 from spidereye.perceptual import LPIPS
-from spidereye.randomness import normal
+from spidereye.randomness import generator, normal
 from spidereye.repa import DINOv2, RepaHead, repa_loss
 
 _EXACT = 2e-4  # mean squared difference of values in [-1, 1]: closer starts count no more (43 dB)
@@ -52,12 +52,19 @@ def training_draws(
     seed: int,
     epoch: int,
     indices: list[int],
+    first_step: float = 0.0,
 ) -> Draws:
-    """Times, noise and posterior noise of a batch, each sample's from (seed, epoch, index)."""
+    """Times, noise and posterior noise of a batch, each sample's from (seed, epoch, index).
+
+    first_step: share of the samples at t = 1, where every sampler starts.
+    """
     keys = [(epoch, index) for index in indices]
+    t = logit_normal(normal(seed, "time", keys, ()))
+    lots = [torch.rand((), generator=generator(seed, "first step", *key)) for key in keys]
+    t = torch.where(torch.stack(lots) < first_step, 1.0, t)
     latent = posterior_shape(model.config, views.shape[1], views.shape[-1])
     return Draws(
-        t=logit_normal(normal(seed, "time", keys, ())).to(panorama.device),
+        t=t.to(panorama.device),
         noise=normal(seed, "training noise", keys, tuple(panorama.shape[1:])).to(panorama.device),
         posterior_noise=normal(seed, "posterior", keys, latent).to(views.device),
     )

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spidereye.conditioning import RESIDUAL, ConditioningConfig, Conditions
+from spidereye.conditions import ConditioningConfig, Conditions
 from spidereye.decoder import DecoderConfig, UViT
 from spidereye.encoder import EncoderConfig, KLEncoder, Posterior
 from spidereye.fusion import FusionConfig, build_fusion
@@ -61,8 +61,9 @@ class SpiderEyeModel(nn.Module):
         noise = None if posterior_noise is None else posterior_noise.flatten(0, 1)
         latents = posterior.mean if noise is None else posterior.sample(noise)
         z = self.fused(latents.unflatten(0, given.views.shape[:2]).unbind(1), given)
-        decoded = self.decoder(x_t, 1000 * t, z, given.warp)
-        return ModelOutput(self.scaled(decoded.velocity, given), decoded.features, posterior)
+        decoded = self.decoder(x_t, 1000 * t, z, given.warp, given.shot)
+        velocity = given.velocity(decoded.velocity.float(), x_t, t)
+        return ModelOutput(velocity, decoded.features, posterior)
 
     def encode(self, given: Conditions) -> Float[Tensor, "B C zH zW"]:
         """The panorama latent of shots, from the modes of their views' posteriors."""
@@ -84,8 +85,8 @@ class SpiderEyeModel(nn.Module):
         """A panorama of latent z from the given noise, about [-1, 1], not clamped."""
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
-            made = self.decoder(x, 1000 * t, z, given.warp).velocity
-            return self.scaled(made, given).to(x.dtype)
+            made = self.decoder(x, 1000 * t, z, given.warp, given.shot).velocity
+            return given.velocity(made.to(x.dtype), x, t)
 
         return euler(velocity, given.noised(noise), steps, t_pow_shift)
 
@@ -97,15 +98,6 @@ class SpiderEyeModel(nn.Module):
             assert given.grid is not None
             return self.fusion(latents, given.grid)
         return self.fusion(torch.stack(list(latents), dim=1))
-
-    def scaled(
-        self, velocity: Float[Tensor, "B 3 H W"], given: Conditions
-    ) -> Float[Tensor, "B 3 H W"]:
-        """What the decoder says, in units of how far x₁ is from the data: the network speaks of
-        numbers of about 1 everywhere (preconditioning, Karras et al. 2022, §5)."""
-        if given.spread is None:
-            return velocity
-        return velocity * (given.spread.square() + RESIDUAL**2).sqrt()
 
 
 def parameter_count(module: nn.Module) -> int:

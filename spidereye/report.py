@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -36,7 +37,9 @@ def cell(metric: str, value: float | None) -> str:
 def print_table(result: Evaluation, console: Console) -> None:
     """Metrics down, methods across, to fit a terminal; an arrow says which way is better."""
     title = f"protocol {result.protocol}, mean over {result.samples} panoramas"
-    table = Table(title=title, title_justify="left")
+    # More than five methods fit into 80 columns only without lines between them.
+    plain = {"box": SIMPLE_HEAD, "padding": (0, 1, 0, 0)} if len(result.table) > 5 else {}
+    table = Table(title=title, title_justify="left", **plain)
     table.add_column("metric", no_wrap=True)
     for method in result.table:
         table.add_column(_heading(method), justify="right", no_wrap=True)

@@ -1,12 +1,13 @@
-"""Geometric stitches of one shot after another: what the cameras decide is computed once and kept.
+"""One shot after another to panoramas, by geometry alone or with a model: what the cameras decide
+is computed once and kept.
 
-On the CPU pictures stay in 8 bits from file to file; blending in bands, and other devices, work on
-floats.
+In the geometric stitch on the CPU pictures stay in 8 bits from file to file; blending in bands, and
+other devices, work on floats.
 """
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,8 +15,15 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from spidereye.conditioning import Conditioner
+from spidereye.conditions import Conditions
+from spidereye.config import Config
+from spidereye.coverage import sphere_fraction
+from spidereye.errors import SpiderEyeError
 from spidereye.frame_stitching import FramePlan
+from spidereye.model import SpiderEyeModel
 from spidereye.pictures import resize_area, to_uint8
+from spidereye.randomness import normal
 from spidereye.recolouring import recoloured_views
 from spidereye.rig import Rig, fingerprint
 from spidereye.self_calibration import Calibrated
@@ -26,6 +34,12 @@ from spidereye.view_sampling import Kernel
 Made = tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]
 
 _MOST_PLANS = 2  # one of 2048x1024 from four views takes 61 MB
+# Panorama widths that a view for the networks' geometry is wide at most. Four views of 1216 pixels
+# to 256x128, one slow core: 2, 3 and as they are take 1.3, 2.5 and 4.2 s and 170, 340 and 580 MB,
+# and the start of the flow has 41.1, 43.1 and 44.4 dB.
+_FINE = 3
+_MOST_GUESSED = 0.5  # of the sphere seen: below, people are told that most of a panorama is guessed
+_LEAST_SEEN = 0.05  # of the sphere, for networks that start from what is seen
 _MISALIGNMENT_STEP = 0.25  # pixels of the panorama: finer differences make no plan of their own
 
 
@@ -43,18 +57,29 @@ class ShotStitch:
     plans: OrderedDict[str, FramePlan | StitchPlan] = field(default_factory=OrderedDict)
 
     def __call__(self, shot: Shot, rig: Rig, found: Calibrated | None) -> Made:
-        """(8-bit panorama, how many views see each pixel) of a shot of a rig.
+        """(8-bit panorama, how many views see each pixel) of a shot of a rig. Black views count
+        only where no other sees.
 
         found: the colours and rotations to use in place of the rig's.
         """
         if self.device.type == "cpu" and self.blend != "multiband":
-            return self._in_bytes(shot, _turned(rig, found), found)
-        return self._in_floats(shot, _turned(shot.rig, found), found)
+            return self._in_bytes(shot, turned(rig, found), found)
+        return self._in_floats(shot, turned(shot.rig, found), found)
+
+    def notes(
+        self, shot: Shot, count: UInt8[np.ndarray, "H W"], missing: Sequence[str]
+    ) -> list[str]:
+        """What people must know of views that are missing or black, a line each.
+
+        count: as it was made.   missing: names of views that the shot lacks.
+        """
+        why = "it is black; it counts only where no other view sees"
+        return _lines(shot, shot.black, why, missing, f"missing; {_others(count)}")
 
     def _in_bytes(self, shot: Shot, rig: Rig, found: Calibrated | None) -> Made:
         """The stitch of 8-bit pictures as they are."""
         width, height = self.size
-        off, blank = self._misalignment(found), () if found is None else found.blank
+        off, blank = self._misalignment(found), absent(shot, found)
 
         def make() -> FramePlan:
             times = 2 ** divisions(shot.rig.cameras, height, width, rig.sphere_radius)
@@ -76,7 +101,7 @@ class ShotStitch:
     def _in_floats(self, shot: Shot, rig: Rig, found: Calibrated | None) -> Made:
         """The stitch of float views, in bands or on another device."""
         width, height = self.size
-        off, blank = self._misalignment(found), () if found is None else found.blank
+        off, blank = self._misalignment(found), absent(shot, found)
 
         def make() -> StitchPlan:
             return StitchPlan.for_cameras(
@@ -104,6 +129,129 @@ class ShotStitch:
         return self.plans[key]
 
 
+@dataclass(frozen=True)
+class ModelStitch:
+    """Makes a model's panoramas of `size` (W, H) of shots.
+
+    model: in evaluation mode, on `device`.   conditioner: tells the networks what geometry says,
+    and keeps what the cameras used last decide; None where they are given the views alone.
+    """
+
+    model: SpiderEyeModel
+    config: Config
+    size: tuple[int, int]
+    device: torch.device
+    conditioner: Conditioner | None
+
+    @property
+    def takes_any_rig(self) -> bool:
+        """Whether views may be of any number and from any rig."""
+        return self.config.conditioning().grid
+
+    def squares(self, shot: Shot) -> Shot:
+        """The views as the encoder takes them."""
+        return shot.squared(self.config.dataset.im_size)
+
+    def count(self, squares: Shot, found: Calibrated | None) -> UInt8[np.ndarray, "H W"]:
+        """How many views see each pixel, those not counted that show nothing."""
+        width, height = self.size
+        without = absent(squares, found)
+        rig = turned(squares.rig, found)
+        cameras = [camera for n, camera in enumerate(rig.cameras) if n not in without]
+        count = views_seen(cameras, height, width, rig.sphere_radius)[0, 0]
+        return count.to(torch.uint8).numpy()
+
+    def notes(
+        self,
+        squares: Shot,
+        found: Calibrated | None,
+        count: UInt8[np.ndarray, "H W"],
+        missing: Sequence[str],
+    ) -> list[str]:
+        """What people must know of views that are missing or show nothing, and of how little is
+        seen, a line each. Parameters as for ShotStitch.notes.
+
+        Raises SpiderEyeError where networks that start from what is seen would start from next to
+        nothing.
+        """
+        others, starts = _others(count), self.conditioner is not None
+        lost = f"missing; {others}"
+        lost += "" if self.takes_any_rig else "; the model is given a black view in its place"
+        how = "does without it" if starts else "takes it as it is"
+        why = f"it shows nothing; {others}; the model {how}"
+        lines = _lines(squares, absent(squares, found), why, missing, lost)
+        seen = _share(count)
+        if starts and seen < _LEAST_SEEN:
+            raise SpiderEyeError(
+                f"the views see only {seen:.1%} of the sphere, and the model starts from what is "
+                f"seen: give it views of {_LEAST_SEEN:.0%} at least (`spidereye rig check` draws "
+                "what a rig sees)"
+            )
+        if seen < _MOST_GUESSED:
+            lines.append(f"most of this panorama is guessed: {seen:.1%} of the sphere is seen")
+        return lines
+
+    def __call__(
+        self,
+        shot: Shot,
+        squares: Shot,
+        found: Calibrated | None,
+        steps: int | None = None,
+        seed: int = 0,
+    ) -> UInt8[np.ndarray, "H W 3"]:
+        """The panorama of a shot and its `squares`.
+
+        found: its colours and rotations.   steps: of the sampler; None: as configured.
+        seed: of its noise.
+        """
+        width, height = self.size
+        sampler = self.config.ssdd.fm_sampler
+        given = self._conditions(shot, squares, found).to(self.device)
+        noise = normal(seed, "stitching noise", [(0,)], (3, height, width)).to(self.device)
+        z = self.model.encode(given)
+        made = self.model.decode(z, given, noise, steps or sampler.steps, sampler.t_pow_shift)
+        return in_bytes(made)
+
+    def _conditions(self, shot: Shot, squares: Shot, found: Calibrated | None) -> Conditions:
+        """What geometry makes of the views comes from the pictures' own detail, as far as the
+        panorama can show it."""
+        if self.conditioner is None:
+            views = torch.stack(corrected_views(squares, found), dim=1)
+            return Conditions(views.clamp(-1, 1))
+        fine = shot.shrunk(_FINE * self.size[0])
+        return self.conditioner(
+            squares.views, squares.rig.cameras, found, shot.rig.sphere_radius,
+            (fine.views, fine.rig.cameras),
+        )  # fmt: skip
+
+
+def absent(shot: Shot, found: Calibrated | None) -> tuple[int, ...]:
+    """Numbers of the views that are black, or show nothing by what self-calibration found; none
+    where that would be all."""
+    blank = () if found is None else found.blank
+    without = tuple(sorted({*shot.black, *blank}))
+    return without if len(without) < len(shot.rig.cameras) else ()
+
+
+def _lines(
+    shot: Shot, dark: Sequence[int], why: str, missing: Sequence[str], lost: str
+) -> list[str]:
+    lines = [f"{', '.join(missing)}: {lost}"] if missing else []
+    names = [shot.rig.names[number] for number in dark]
+    if len(shot.black) == len(shot.rig.cameras):
+        return [*lines, "every view is black"]
+    return lines + [f"{name}: {why}" for name in names if name not in missing]
+
+
+def _others(count: UInt8[np.ndarray, "H W"]) -> str:
+    return f"the others see {_share(count):.1%} of the sphere"
+
+
+def _share(count: UInt8[np.ndarray, "H W"]) -> float:
+    """Of the sphere that is seen."""
+    return float(sphere_fraction(torch.from_numpy(count > 0)))
+
+
 def corrected_views(shot: Shot, found: Calibrated | None) -> list[Float[Tensor, "1 3 _ _"]]:
     """The views of a shot in [-1, 1], their colours corrected and not clipped, black outside their
     masks."""
@@ -118,7 +266,7 @@ def in_bytes(panorama: Float[Tensor, "1 3 H W"]) -> UInt8[np.ndarray, "H W 3"]:
     return np.ascontiguousarray(picture)
 
 
-def _turned(rig: Rig, found: Calibrated | None) -> Rig:
+def turned(rig: Rig, found: Calibrated | None) -> Rig:
     """The rig with the rotations that were found."""
     if found is None:
         return rig

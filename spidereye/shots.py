@@ -19,6 +19,9 @@ from spidereye.rig import Rig
 
 Picture = str | Path | Image.Image | np.ndarray
 
+_BLACK = 3  # of 255: a view that is nowhere brighter shows nothing (conditioning.py says the same)
+_GLANCE = 64  # pixels along a side that tell nearly every view from a black one
+
 
 @dataclass(frozen=True)
 class Shot:
@@ -44,6 +47,21 @@ class Shot:
             made.append(torch.where(camera.mask(), view, -1.0)[None])
         return made
 
+    @cached_property
+    def black(self) -> tuple[int, ...]:
+        """The numbers of the views that are black wherever they are picture."""
+        return tuple(number for number in range(len(self.crops)) if self._is_black(number))
+
+    def _is_black(self, number: int) -> bool:
+        view, camera = self.part(number), self.rig.cameras[number]
+        step = max(1, max(view.shape) // _GLANCE)
+        rows, columns = (view[::step, ::step].max(axis=-1) > _BLACK).nonzero()
+        bright = torch.from_numpy(step * np.stack((columns, rows), axis=-1))
+        if bool(camera.is_picture(bright.to(camera.rotation)).any()):
+            return False
+        mask = camera.mask().numpy()
+        return bool(mask.any()) and int(view[mask].max()) <= _BLACK
+
     def part(self, number: int) -> UInt8[np.ndarray, "_ _ 3"]:
         """What a view is of its picture, in 8 bits, masked parts included."""
         crop = self.crops[number]
@@ -59,28 +77,67 @@ class Shot:
             made.append((resize_area(array, *size), camera.resized(*size)))
         return _of_views(made, self.rig)
 
+    def squared(self, side: int) -> "Shot":
+        """The shot with square views of so many pixels, as the networks take them: every camera's
+        square window, resized by area averaging; each is a picture of its own."""
+        made = []
+        for number, camera in enumerate(self.rig.cameras):
+            square = _window(self.part(number), *camera.square_window())
+            made.append((resize_area(square, side, side), camera.square().resized(side, side)))
+        return _of_views(made, self.rig)
 
-def read_shot(images: Sequence[Picture], rig: Rig, side: int | None = None) -> Shot:
+
+def present(images: Sequence[Picture | None], rig: Rig) -> tuple[list[Picture], Rig]:
+    """The pictures that are there, and the rig of the views in them.
+
+    images: one per file of the rig, None for one that is missing.
+    Raises SpiderEyeError for a wrong number, and where every picture is missing.
+    """
+    files = files_of(rig)
+    _check_number(images, rig, files)
+    there = [number for number, image in enumerate(images) if image is not None]
+    made = [image for image in images if image is not None]
+    if len(made) == len(images):
+        return made, rig
+    place = {file: number for number, file in enumerate(there)}
+    cameras = []
+    for camera, file in zip(rig.cameras, files, strict=True):
+        if file in place and camera.crop is not None:
+            camera = replace(camera, crop=replace(camera.crop, file=place[file]))
+        if file in place:
+            cameras.append(camera)
+    if not cameras:
+        raise SpiderEyeError(
+            f"every picture of the shot is missing: give at least one of {', '.join(rig.names)}"
+        )
+    return made, replace(rig, cameras=tuple(cameras))
+
+
+def with_black(images: Sequence[Picture | None], rig: Rig) -> list[Picture]:
+    """The pictures with a black one of the calibration's size in the place of each missing one.
+
+    Raises SpiderEyeError as `present` does.
+    """
+    present(images, rig)
+    sizes = calibrated_sizes(rig)
+    return [
+        np.zeros((height, width, 3), np.uint8) if image is None else image
+        for image, (width, height) in zip(images, sizes, strict=True)
+    ]
+
+
+def read_shot(images: Sequence[Picture], rig: Rig) -> Shot:
     """The views in the pictures of a rig.
 
     images: one per file of the rig, in its order: paths, PIL images or arrays [h, w, 3] uint8, of
     any size; lenses are rescaled to it. Views that are crops share a file. Files may be grey, have
     transparency or 16 bits.
-    side: pixels; square views of this size, as the networks take them; None: as the files are.
     Raises SpiderEyeError for a wrong number of pictures or a wrong shape.
     """
     files = files_of(rig)
-    count = max(files) + 1
-    if len(images) != count:
-        names = [
-            "+".join(c.name for c, file in zip(rig.cameras, files, strict=True) if file == number)
-            for number in range(count)
-        ]
-        raise SpiderEyeError(
-            f"expected {count} pictures, {', '.join(names)} in this order, got {len(images)}"
-        )
+    _check_number(images, rig, files)
     arrays = [_array(image) for image in images]
-    _check_order(arrays, rig, files)
+    _check_order(arrays, rig)
     crops, cameras = [], []
     for camera, file in zip(rig.cameras, files, strict=True):
         height, width = arrays[file].shape[:2]
@@ -92,14 +149,7 @@ def read_shot(images: Sequence[Picture], rig: Rig, side: int | None = None) -> S
             raise SpiderEyeError(f"{label}{error}") from None
         crops.append(Crop(file, *part, width, height))
         cameras.append(camera)
-    shot = Shot(tuple(arrays), tuple(crops), replace(rig, cameras=tuple(cameras)))
-    if side is None:
-        return shot
-    squares = []
-    for number, camera in enumerate(cameras):
-        square = _window(shot.part(number), *camera.square_window())
-        squares.append((resize_area(square, side, side), camera.square().resized(side, side)))
-    return _of_views(squares, rig)
+    return Shot(tuple(arrays), tuple(crops), replace(rig, cameras=tuple(cameras)))
 
 
 def files_of(rig: Rig) -> list[int]:
@@ -109,14 +159,35 @@ def files_of(rig: Rig) -> list[int]:
     return [next(free) if c.crop is None else c.crop.file for c in rig.cameras]
 
 
-def _check_order(arrays: Sequence[UInt8[np.ndarray, "_ _ 3"]], rig: Rig, files: list[int]) -> None:
-    """SpiderEyeError where the pictures have the sizes of the calibrations, but in another order:
-    the others' lenses would take them without a complaint."""
-    calibrated = [(0, 0)] * len(arrays)
+def calibrated_sizes(rig: Rig) -> list[tuple[int, int]]:
+    """(width, height) of each file of a shot, by the calibration."""
+    files = files_of(rig)
+    sizes = [(0, 0)] * (max(files) + 1)
     for camera, file in zip(rig.cameras, files, strict=True):
         size = camera.lens.width, camera.lens.height
         crop = camera.crop
-        calibrated[file] = size if crop is None else (crop.file_width, crop.file_height)
+        sizes[file] = size if crop is None else (crop.file_width, crop.file_height)
+    return sizes
+
+
+def _check_number(images: Sequence[Picture | None], rig: Rig, files: list[int]) -> None:
+    """SpiderEyeError where there is not one picture for each file."""
+    count = max(files) + 1
+    if len(images) == count:
+        return
+    names = [
+        "+".join(c.name for c, file in zip(rig.cameras, files, strict=True) if file == number)
+        for number in range(count)
+    ]
+    raise SpiderEyeError(
+        f"expected {count} pictures, {', '.join(names)} in this order, got {len(images)}"
+    )
+
+
+def _check_order(arrays: Sequence[UInt8[np.ndarray, "_ _ 3"]], rig: Rig) -> None:
+    """SpiderEyeError where the pictures have the sizes of the calibrations, but in another order:
+    the others' lenses would take them without a complaint."""
+    calibrated = calibrated_sizes(rig)
     given = [(array.shape[1], array.shape[0]) for array in arrays]
     if given != calibrated and sorted(given) == sorted(calibrated):
         orders = (", ".join(f"{w}x{h}" for w, h in sizes) for sizes in (calibrated, given))

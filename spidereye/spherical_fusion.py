@@ -62,9 +62,12 @@ class SphericalFusion(nn.Module):
         """A view's latent along the rays."""
         place = grid.place[:, view]  # [b, T, zH, zW, 2]
         place = place.expand(len(z), *place.shape[1:])
-        flat = place.flatten(1, 2).to(z.dtype)
+        lifted = self.lift(z)
+        # In half precision a place would lose a tenth of a cell.
+        exact = torch.promote_types(lifted.dtype, place.dtype)
+        lifted, flat = lifted.to(exact), place.flatten(1, 2).to(exact)
         made = F.grid_sample(
-            self.lift(z), flat, padding_mode="border", align_corners=False
+            lifted, flat, padding_mode="border", align_corners=False
         )  # [B, D, T·zH, zW]
         return made.unflatten(2, place.shape[1:3]).permute(0, 2, 3, 4, 1)
 

@@ -1,6 +1,7 @@
 """`spidereye stitch`: the pictures of one shot to one panorama file."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,38 +11,42 @@ import torch
 from jaxtyping import Bool
 from rich.console import Console
 
-from spidereye.coverage import ENOUGH_COVERAGE, angular_resolution, coverage
+from spidereye.coverage import ENOUGH_COVERAGE, Coverage, angular_resolution, coverage
 from spidereye.errors import SpiderEyeError
 from spidereye.pictures import probe, write_picture
-from spidereye.rig import Rig, spider4
+from spidereye.rig import NAMED_RIGS, Rig, spider4
 from spidereye.rig_files import load_rig
 from spidereye.self_calibration import REFINEMENTS
 from spidereye.setup import coverage_warning
-from spidereye.shots import files_of
+from spidereye.shots import calibrated_sizes, files_of
 from spidereye.stitcher import Correction, Panorama, Stitcher
 from spidereye.stitching import BLENDS
 from spidereye.view_sampling import KERNELS
 from spidereye.whole_files import write_whole
+
+_MISSING = "-"  # in place of a picture
+_NOTHING = "none"  # for --refine, where a checkpoint would refine
 
 
 @dataclass(frozen=True)
 class StitchJob:
     """What to stitch. Error messages name the fields as options of the command."""
 
-    images: list[Path]
+    images: list[Path]  # - for a view that is missing
     output: Path
     method: str = "model"  # model | geometric
     checkpoint: str | None = None  # model: a folder or run_name[@best|@last]
     weights: str = "ema"  # model: ema | raw
     steps: int | None = None  # model: of the sampler
     seed: int = 0  # model: of the sampler's noise
-    rig: str | None = None  # geometric: a rig file or name; None: spider4 with the lens below
+    # A rig file or name. None: the checkpoint's; geometric: spider4 with the lens below.
+    rig: str | None = None
     width: int | None = None  # geometric: pixels; None: about what the views resolve
     f_pix: float = 220.0  # geometric: of a view f_pix_size pixels wide
     f_pix_size: int = 560
     xi: float = 0.85
     device: str = "cpu"
-    refine: str | None = None  # gain | rotation (geometric) | gain,rotation; None: nothing
+    refine: str | None = None  # gain | rotation | gain,rotation | none; None: as trained, or none
     reference_view: str | None = None  # name of a view; None: the mean of all
     blend: str = "feather"  # geometric: feather | multiband | none
     kernel: str = "lanczos"  # geometric: lanczos | bicubic | bilinear
@@ -50,9 +55,14 @@ class StitchJob:
     @property
     def refinements(self) -> tuple[str, ...]:
         """What `refine` lists."""
-        if self.refine is None:
+        if self.refine is None or self.refine == _NOTHING:
             return ()
         return tuple(part.strip() for part in self.refine.split(","))
+
+    @property
+    def pictures(self) -> list[Path | None]:
+        """The pictures, None for one that is missing."""
+        return [None if str(image) == _MISSING else image for image in self.images]
 
     def check(self) -> None:
         """SpiderEyeError for values that make no sense, alone or together."""
@@ -74,7 +84,8 @@ class StitchJob:
             if value not in choices:
                 more = ", or both as gain,rotation" if option == "--refine" else ""
                 raise SpiderEyeError(f"{option} takes {' or '.join(choices)}{more}; got {value!r}")
-        if self.reference_view is not None and self.refine is None:
+        as_trained = self.method == "model" and self.refine is None
+        if self.reference_view is not None and not (self.refinements or as_trained):
             raise SpiderEyeError(
                 f"--reference-view {self.reference_view} goes with --refine: without it every view "
                 "stays as it is"
@@ -83,6 +94,8 @@ class StitchJob:
             raise SpiderEyeError(f"--mask {self.mask}: the mask is a picture that ends in .png")
         if self.mask is not None and self.mask.absolute() == self.output.absolute():
             raise SpiderEyeError(f"--mask and -o are both {self.mask}: give the mask its own file")
+        if not any(self.pictures):
+            raise SpiderEyeError("every picture is missing (-): give at least one")
         if self.method == "geometric":
             return
         if self.checkpoint is None:
@@ -92,7 +105,6 @@ class StitchJob:
             )
         for option, value, default in (
             ("--width", self.width, None),
-            ("--rig", self.rig, None),
             ("--blend", self.blend, "feather"),
             ("--kernel", self.kernel, "lanczos"),
         ):
@@ -100,45 +112,19 @@ class StitchJob:
                 raise SpiderEyeError(
                     f"{option} goes with --method geometric; a checkpoint has its own"
                 )
-        if "rotation" in self.refinements:
-            raise SpiderEyeError(
-                "--refine rotation goes with --method geometric: the model takes no cameras, so "
-                "refined poses would change nothing; use --refine gain"
-            )
 
 
 def stitch_files(job: StitchJob) -> None:
     """Make the panorama and say what was seen. Raises SpiderEyeError for what cannot be done."""
     job.check()
-    if job.method == "model":
-        weights = "ema" if job.weights == "ema" else "raw"
-        stitcher = Stitcher.load(
-            str(job.checkpoint),
-            weights,
-            job.device,
-            refine=job.refinements,
-            reference_view=job.reference_view,
-        )
-    else:
-        stitcher = _geometric(job)
+    stitcher = _with_model(job) if job.method == "model" else _geometric(job)
     console = Console(stderr=True)
     seen = coverage(stitcher.rig)
-    console.print(seen.line(), highlight=False, soft_wrap=True)
-    warning = None
-    if job.method == "model":
-        warning = coverage_warning(stitcher.config, seen)
-    elif seen.seen < ENOUGH_COVERAGE:
-        cause = "is --f-pix the focal length of a view --f-pix-size wide?"
-        if job.rig is not None:
-            cause = f"`spidereye rig check {job.rig}` draws what is missing"
-        warning = (
-            f"WARNING: the views see only {seen.seen:.1%} of the sphere; the rest is filled "
-            f"smoothly from what surrounds it (--mask says where); {cause}"
-        )
-    if warning:
-        console.print(warning, highlight=False, markup=False, soft_wrap=True)
-    result = stitcher([str(image) for image in job.images], steps=job.steps, seed=job.seed)
-    for line in refinement_lines(result, job.refinements):
+    lines = [seen.line(), _coverage_warning(job, stitcher, seen)]
+    for line in filter(None, lines):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    result = stitcher(job.pictures, steps=job.steps, seed=job.seed)
+    for line in refinement_lines(result, stitcher.refine):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     write_picture(job.output, result.picture)
     if job.mask is not None:
@@ -148,14 +134,16 @@ def stitch_files(job: StitchJob) -> None:
 
 
 def refinement_lines(result: Panorama, refined: tuple[str, ...]) -> list[str]:
-    """What self-calibration found for each view, what is left, and what was skipped and why."""
+    """What self-calibration found for each view, what is left, and what was skipped and why; what
+    there is to know of missing views."""
+    notes = [f"note: {note}" for note in result.notes]
     if not refined:
-        return []
+        return notes
     lines = [correction_line(correction, refined) for correction in result.corrections]
     left = "none to be seen"
     if result.misalignment > 0:
         left = f"{math.degrees(result.misalignment):.2f}°"
-    return [*lines, f"remaining misalignment: {left}", *(f"note: {note}" for note in result.notes)]
+    return [*lines, f"remaining misalignment: {left}", *notes]
 
 
 def correction_line(correction: Correction, refined: tuple[str, ...]) -> str:
@@ -177,14 +165,50 @@ def write_mask(path: Path, seen: Bool[np.ndarray, "H W"]) -> None:
     write_whole(path, encoded.tobytes())
 
 
+def _coverage_warning(job: StitchJob, stitcher: Stitcher, seen: Coverage) -> str | None:
+    """The numbers and the fix where the rig sees too little, else None."""
+    if seen.seen >= ENOUGH_COVERAGE:
+        return None
+    rig = job.rig
+    if job.method == "model" and rig is None:
+        data = stitcher.config.dataset
+        if data.rig in NAMED_RIGS:
+            return coverage_warning(stitcher.config, seen)
+        rig = data.rig
+    cause = "is --f-pix the focal length of a view --f-pix-size wide?"
+    if rig is not None:
+        cause = f"`spidereye rig check {rig}` draws what is missing"
+    rest = "can only be guessed"
+    if job.method == "geometric":
+        rest = "is filled smoothly from what surrounds it (--mask says where)"
+    return f"WARNING: the views see only {seen.seen:.1%} of the sphere; the rest {rest}; {cause}"
+
+
+def _with_model(job: StitchJob) -> Stitcher:
+    stitcher = Stitcher.load(
+        str(job.checkpoint),
+        "ema" if job.weights == "ema" else "raw",
+        job.device,
+        rig=None if job.rig is None else load_rig(job.rig),
+        refine=None if job.refine is None else job.refinements,
+        reference_view=job.reference_view,
+    )
+    if job.rig is not None and not stitcher.takes_cameras:
+        raise SpiderEyeError(
+            f"--rig goes with --method geometric, or with a checkpoint that takes cameras; "
+            f"{job.checkpoint} only knows the views of the rig it was trained for"
+        )
+    return stitcher
+
+
 def _geometric(job: StitchJob) -> Stitcher:
-    sizes = [probe(image) for image in job.images]
+    sizes = [None if image is None else probe(image) for image in job.pictures]
     if job.rig is None:
-        side = max(width for width, _ in sizes)
+        side = max(size[0] for size in sizes if size is not None)
         rig = spider4(job.f_pix * side / job.f_pix_size, job.xi, side)
     else:
         rig = load_rig(job.rig)
-    width = job.width or _natural_width(rig, [width for width, _ in sizes])
+    width = job.width or _natural_width(rig, [size and size[0] for size in sizes])
     return Stitcher.geometric(
         rig,
         (width, width // 2),
@@ -196,12 +220,14 @@ def _geometric(job: StitchJob) -> Stitcher:
     )
 
 
-def _natural_width(rig: Rig, file_widths: list[int]) -> int:
-    """A panorama as fine as the views are on average over what they see, in whole 64s."""
+def _natural_width(rig: Rig, file_widths: Sequence[int | None]) -> int:
+    """A panorama as fine as the views are on average over what they see, in whole 64s. None for the
+    width of a file that is missing."""
     finest = 0.0
+    calibrated = [width for width, _ in calibrated_sizes(rig)]
     for camera, file in zip(rig.cameras, files_of(rig), strict=True):
-        calibrated = camera.crop.file_width if camera.crop else camera.lens.width
         # With too few files read_shot explains it; the width is of no matter then.
-        given = file_widths[file] if file < len(file_widths) else calibrated
-        finest = max(finest, angular_resolution(camera).mean * given / calibrated)
+        given = file_widths[file] if file < len(file_widths) else None
+        if given is not None:
+            finest = max(finest, angular_resolution(camera).mean * given / calibrated[file])
     return max(64, 64 * round(360 * finest / 64))

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from spidereye.batches import Batch
 from spidereye.camera import Camera
-from spidereye.conditioning import Conditioner, Conditions, collated
+from spidereye.conditioning import Conditioner
+from spidereye.conditions import Conditions, collated
 from spidereye.render import select
 from spidereye.self_calibration import Calibrated, Refinement, self_calibrate
 from spidereye.stitching import stitch

@@ -19,13 +19,11 @@ from spidereye.config import Config
 from spidereye.config_files import config_from_dict
 from spidereye.errors import SpiderEyeError
 from spidereye.model import SpiderEyeModel
-from spidereye.panorama import panorama_rays
-from spidereye.randomness import normal
 from spidereye.rig import Rig
 from spidereye.rotation import angle_between
 from spidereye.self_calibration import REFINEMENTS, Calibrated, Refinement, self_calibrate
-from spidereye.shot_stitching import Made, ShotStitch, corrected_views, in_bytes
-from spidereye.shots import Picture, Shot, read_shot
+from spidereye.shot_stitching import ModelStitch, ShotStitch
+from spidereye.shots import Picture, Shot, files_of, present, read_shot, with_black
 from spidereye.stitching import BLENDS, Blend
 from spidereye.view_sampling import KERNELS, Kernel
 from spidereye.weights import find_checkpoint, load_weights
@@ -51,9 +49,11 @@ class Correction:
 @dataclass(frozen=True)
 class Panorama:
     """picture: 8-bit RGB, smoothly filled where nothing is seen (a model's own where there is one).
-    count: how many views see each pixel.   corrections: of the views, in the rig's order; none
-    without refinement.   misalignment: radians by which the views still were off each other, 0
-    where that cannot be told.   notes: what was left as it was and why, a line each.
+    count: how many views see each pixel; a model's, of those that show anything.
+    corrections: of the views there are, in the rig's order; none without refinement.
+    misalignment: radians by which the views still were off each other, 0 where that cannot be told.
+    notes: which views are missing or black, how little is seen, what was left as it was and why, a
+    line each.
     """
 
     picture: UInt8[np.ndarray, "H W 3"]
@@ -83,7 +83,7 @@ class Stitcher:
         origin: str = "geometric stitch",
         device: str = "cpu",
         *,
-        refine: Sequence[str] = (),
+        refine: Sequence[str] | None = None,
         reference_view: str | None = None,
         blend: str = "feather",
         kernel: str = "lanczos",
@@ -92,7 +92,8 @@ class Stitcher:
         self.rig, self.size, self.origin = rig, size, origin
         self.device = torch.device(device)
         self.config = config or Config()
-        self.model = model.eval().to(self.device) if model is not None else None
+        if refine is None:
+            refine = self.config.ssdd.refine if model is not None else ()
         for name, values, choices in (
             ("refine", refine, REFINEMENTS),
             ("blend", [blend], BLENDS),
@@ -104,6 +105,11 @@ class Stitcher:
         self.refine = tuple(cast(Refinement, what) for what in refine)
         self.reference_view = reference_view
         self.stitch = ShotStitch(size, cast(Kernel, kernel), cast(Blend, blend), self.device)
+        self.by_model: ModelStitch | None = None
+        if model is not None:
+            model = model.eval().to(self.device)
+            conditioner = self.config.conditioner()
+            self.by_model = ModelStitch(model, self.config, size, self.device, conditioner)
         self._check()
 
     @classmethod
@@ -114,14 +120,16 @@ class Stitcher:
         device: str = "cpu",
         runs_dir: str = "runs",
         *,
-        refine: Sequence[str] = (),
+        rig: Rig | None = None,
+        refine: Sequence[str] | None = None,
         reference_view: str | None = None,
     ) -> "Stitcher":
         """A stitcher with the model, rig and sizes of a checkpoint of ours.
 
         checkpoint: a folder, `run_name`, `run_name@best`, `run_name@last`, or a Hugging Face id.
-        refine: ("gain",) makes the views' colours agree before they are encoded.
-        reference_view: as for `geometric`.
+        rig: in place of the checkpoint's; any where its fusion is spherical.
+        refine: what the overlaps of each shot correct before the networks see it; None: what they
+        were trained with (ssdd.refine).   reference_view: as for `geometric`.
         Raises SpiderEyeError where there is none, or where it is not one of ours.
         """
         found = find_checkpoint(str(checkpoint), runs_dir)
@@ -134,7 +142,7 @@ class Stitcher:
         model = SpiderEyeModel(config.model())
         origin = load_weights(model, found, weights)
         # As its file describes it: pictures come at the calibration's size, crops in one file.
-        rig = config.rig_of_file() or config.rig()
+        rig = rig or config.rig_of_file() or config.rig()
         return cls(
             rig, config.panorama_size, model, config, origin, device,
             refine=refine, reference_view=reference_view,
@@ -166,10 +174,15 @@ class Stitcher:
             refine=refine, reference_view=reference_view, blend=blend, kernel=kernel,
         )  # fmt: skip
 
+    @property
+    def takes_cameras(self) -> bool:
+        """Whether the panorama follows from the cameras: not with networks given views alone."""
+        return self.by_model is None or self.by_model.conditioner is not None
+
     @torch.inference_mode()
     def __call__(
         self,
-        images: Sequence[Picture],
+        images: Sequence[Picture | None],
         rig: Rig | None = None,
         steps: int | None = None,
         seed: int = 0,
@@ -177,29 +190,52 @@ class Stitcher:
         """The panorama of one picture per view, in the rig's order.
 
         images: paths, PIL images or arrays [h, w, 3] uint8 of any size and the rig's shape, one per
-        file of the rig.   rig: another than the stitcher's own.   steps: of the sampler; None: as
-        configured.   seed: of its noise.
-        Raises SpiderEyeError for a wrong number or shape of pictures.
+        file of the rig, None for one that is missing.   rig: another than the stitcher's own; for a
+        model of any number of views and any lenses where its fusion is spherical.
+        steps: of the sampler; None: as configured.   seed: of its noise.
+        Raises SpiderEyeError for a wrong number or shape of pictures, where all are missing, and
+        for networks that take cameras where these see next to nothing.
         """
         rig = rig or self.rig
+        self._check_number(rig)
+        there, seeing = present(images, rig)
+        pairs = zip(rig.cameras, files_of(rig), strict=True)
+        missing = [camera.name for camera, file in pairs if images[file] is None]
+        if self.by_model is not None and not self.by_model.takes_any_rig:
+            there, seeing = with_black(images, rig), rig
         reference = self._reference(rig)
-        shot = read_shot(images, rig, self.config.dataset.im_size if self.model else None)
+        notes = []
+        if self.reference_view in missing:
+            reference = None
+            notes.append(
+                f"{self.reference_view} is the reference but missing: colours and poses are those "
+                "of all views together"
+            )
+        elif reference is not None:
+            reference = seeing.names.index(rig.names[reference])
+        shot = read_shot(there, seeing)
         found = self._calibrated(shot, reference)
-        if self.model is not None:
-            picture, count = self._decoded(self.model, shot, found, steps, seed)
+        if self.by_model is None:
+            picture, count = self.stitch(shot, seeing, found)
+            notes += self.stitch.notes(shot, count, missing)
         else:
-            picture, count = self.stitch(shot, rig, found)
+            squares = self.by_model.squares(shot)
+            count = self.by_model.count(squares, found)
+            notes += self.by_model.notes(squares, found, count, missing)
+            picture = self.by_model(shot, squares, found, steps, seed)
         if found is None:
-            return Panorama(picture, count)
+            return Panorama(picture, count, notes=tuple(notes))
+        named = {name for note in notes for name in note.partition(":")[0].split(", ")}
+        notes += [note for note in found.notes if note.partition(":")[0] not in named]
         return Panorama(
-            picture, count, _corrections(shot.rig, found), found.misalignment, tuple(found.notes)
+            picture, count, _corrections(shot.rig, found), found.misalignment, tuple(notes)
         )
 
     def _check(self) -> None:
-        if self.model is not None and "rotation" in self.refine:
+        if not self.takes_cameras and "rotation" in self.refine:
             raise SpiderEyeError(
-                "refine=rotation goes with the geometric stitch only: the model takes no cameras, "
-                "so refined poses would change nothing; leave it at refine=gain"
+                "refining rotation goes with the geometric stitch only: this model takes no "
+                "cameras, so refined poses would change nothing; leave it at refine=gain"
             )
         if self.reference_view is not None and not self.refine:
             raise SpiderEyeError(
@@ -207,6 +243,17 @@ class Stitcher:
                 "stays as it is"
             )
         self._reference(self.rig)
+        self._check_number(self.rig)
+
+    def _check_number(self, rig: Rig) -> None:
+        ssdd, views = self.config.ssdd, len(rig.cameras)
+        if self.by_model is None or self.by_model.takes_any_rig or views == ssdd.n_views:
+            return
+        raise SpiderEyeError(
+            f"this model was trained for {ssdd.n_views} views and ssdd.fusion_type="
+            f"{ssdd.fusion_type} takes no other number, but the rig has {views} "
+            f"({', '.join(rig.names)}); take a model of fusion_type=spherical"
+        )
 
     def _reference(self, rig: Rig) -> int | None:
         if self.reference_view is None:
@@ -225,24 +272,6 @@ class Stitcher:
         return self_calibrate(
             small.views, small.rig.cameras, self.refine, reference, shot.rig.sphere_radius
         )
-
-    def _decoded(
-        self,
-        model: SpiderEyeModel,
-        shot: Shot,
-        found: Calibrated | None,
-        steps: int | None,
-        seed: int,
-    ) -> Made:
-        """The model's panorama."""
-        width, height = self.size
-        views = torch.stack(corrected_views(shot, found), dim=1).clamp(-1, 1).to(self.device)
-        sampler = self.config.ssdd.fm_sampler
-        noise = normal(seed, "stitching noise", [(0,)], (3, height, width)).to(self.device)
-        made = model.decode(model.encode(views), noise, steps or sampler.steps, sampler.t_pow_shift)
-        rays = panorama_rays(height, width)
-        sees = [camera.project(rays, shot.rig.sphere_radius)[1] for camera in shot.rig.cameras]
-        return in_bytes(made), torch.stack(sees).sum(0).to(torch.uint8).numpy()
 
 
 def _corrections(rig: Rig, found: Calibrated) -> tuple[Correction, ...]:

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from spidereye.camera import Camera
 from spidereye.panorama import pad_sphere, panorama_pixels
+from spidereye.sphere_sweep import stand_apart
 
 # Six settings of each on panoramas/val, dB over the stitch after 10 steps: finer by 2, 3, 4: 1.3,
 # 1.9, 1.7; points 2, 3, 4: 1.3, 1.8, 1.9. Ten more steps bring 0.15.
@@ -35,7 +36,8 @@ _POINTS = 4  # along an axis of a view's pixel
 _SMOOTHNESS = 0.002  # λ
 _STEPS = 12
 _LEAST_COSINE = 0.02  # of the latitude: columns do not get narrower than that
-_MOST_CELLS = 2**21  # of the finer panorama: a 1024x512 one would take minutes
+_MOST_CELLS = 2**22  # of the finer panorama: one of 1024x512 has more
+_MOST_PIXELS = 2**20  # of all views: four of 512x512
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class SuperResolution:
 
     forward: sparse.csr_matrix
     backward: sparse.csr_matrix
-    whole: tuple[Bool[np.ndarray, " p"], ...]
+    whole: tuple[Bool[np.ndarray, " _"], ...]
     height: int
     width: int
 
@@ -64,9 +66,11 @@ class SuperResolution:
         return cls(matrix, sparse.csr_matrix(matrix.T), tuple(whole), height, width)
 
     @staticmethod
-    def is_possible(height: int, width: int) -> bool:
-        """Whether a panorama of W x H pixels is small enough."""
-        return _FINER**2 * height * width <= _MOST_CELLS
+    def is_possible(cameras: Sequence[Camera], height: int, width: int) -> bool:
+        """Whether the cameras share a place and all is small enough for seconds and a gigabyte."""
+        pixels = sum(camera.lens.width * camera.lens.height for camera in cameras)
+        small = _FINER**2 * height * width <= _MOST_CELLS and pixels <= _MOST_PIXELS
+        return small and not stand_apart(cameras)
 
     @torch.no_grad()
     def __call__(

@@ -19,7 +19,7 @@ from spidereye.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from spidereye.conditioning import Conditions
+from spidereye.conditions import Conditions
 from spidereye.config import Config, config_to_dict
 from spidereye.ema import EMA
 from spidereye.errors import SpiderEyeError
@@ -116,8 +116,9 @@ def train(config: Config, resume_command: str = "") -> Path:
                 with accelerator.accumulate(module):
                     panorama, given = batch.panorama, batch.conditions or Conditions(batch.views)
                     draws = training_draws(
-                        model, batch.views, panorama, config.seed, state.epoch, batch.indices
-                    )
+                        model, batch.views, panorama, config.seed, state.epoch, batch.indices,
+                        config.training.first_step,
+                    )  # fmt: skip
                     terms = module(given, panorama, draws)
                     _check_finite(terms, state, batch, last)
                     accelerator.backward(terms["total"])

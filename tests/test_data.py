@@ -8,7 +8,14 @@ import pytest
 import torch
 from test_rig_files import PARAMETERS as LENS_PARAMETERS
 
-from spidereye.batches import EverySampleOnce, GlobalBatches, PanoramaDataset, Renderer, loader
+from spidereye.batches import (
+    EverySampleOnce,
+    GlobalBatches,
+    IndexedDataset,
+    PanoramaDataset,
+    Renderer,
+    loader,
+)
 from spidereye.jitter import JitterConfig, draw, jitter_colour, jittered_cameras
 from spidereye.lenses import UCM, Mei, lens_of, plane_of
 from spidereye.randomness import generator, normal
@@ -139,8 +146,9 @@ def test_batches_are_the_same_for_any_number_of_workers(workers):
     dataset, render = setup(JitterConfig())
     batches = GlobalBatches(len(dataset), 3, seed=0, rank=0, processes=1)
     batches.epoch = 2
-    seen = [render(raw, 2) for raw in loader(dataset, batches, workers)]
-    assert [batch.indices for batch in seen] == list(batches) and len(seen) == 2
+    seen = [render(raw, 2) for raw in loader(IndexedDataset(dataset), batches, workers)]
+    asked = [[(2, index) for index in batch.indices] for batch in seen]
+    assert asked == list(batches) and len(seen) == 2
     expected = render([dataset[i] for i in seen[0].indices], 2)
     assert torch.equal(seen[0].views, expected.views)
 
@@ -167,7 +175,11 @@ def test_epochs_have_different_orders():
     batches = GlobalBatches(13, 4, seed=1, rank=0, processes=1)
     first = list(batches)
     batches.epoch = 1
-    assert list(batches) != first
+    second = list(batches)
+    assert {epoch for batch in first for epoch, _ in batch} == {0}
+    assert {epoch for batch in second for epoch, _ in batch} == {1}
+    indices = [[[index for _, index in batch] for batch in one] for one in (first, second)]
+    assert indices[0] != indices[1]
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])

@@ -10,15 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from spidereye import evaluate, jobs
+from spidereye import jobs, stitch_rows
 from spidereye.config_files import load_config
 from spidereye.errors import SpiderEyeError
-from spidereye.stitch_rows import refinements
 from spidereye.jobs import evaluate_checkpoint, evaluate_stitch, run_evaluation
 from spidereye.judges import Judges
 from spidereye.metrics import METRICS
 from spidereye.protocols import PROTOCOLS
 from spidereye.self_calibration import Calibrated
+from spidereye.stitch_rows import refinements
 from spidereye.train import train
 
 ALL = f"evaluation.protocols=[{','.join(PROTOCOLS)}]"
@@ -59,7 +59,7 @@ def instead_of_self_calibration(monkeypatch, made):
         like = torch.zeros(len(views), 3, dtype=torch.float64)
         return Calibrated(changed, tuple(cameras), like + 1, like, 0.0, (), notes)
 
-    monkeypatch.setattr(evaluate, "self_calibrate", fake)
+    monkeypatch.setattr(stitch_rows, "self_calibrate", fake)
     return asked
 
 

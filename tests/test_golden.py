@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from spidereye.conditions import Conditions
 from spidereye.decoder import DecoderConfig, UViT
 from spidereye.encoder import EncoderConfig, KLEncoder
 from spidereye.errors import SpiderEyeError
@@ -98,10 +99,11 @@ def test_views_to_panorama(shared):
     model.fusion.load_state_dict(fusion, strict=True)
     z_views = model.encoder(io["views"].flatten(0, 1)).mean.unflatten(0, (1, 4))
     close(z_views, io["z_views"])
-    z = model.encode(io["views"])
+    given = Conditions(io["views"])
+    z = model.encode(given)
     close(z, io["z"])
-    close(model.decode(z, io["noise"], steps=12), io["panorama_12_steps"])
-    close(model.decode(z, io["noise"], steps=1), io["panorama_1_step"])
+    close(model.decode(z, given, io["noise"], steps=12), io["panorama_12_steps"])
+    close(model.decode(z, given, io["noise"], steps=1), io["panorama_1_step"])
 
 
 def published_file(folder, shared, **changed):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from spidereye.conditions import Conditions
 from spidereye.decoder import DecoderConfig
 from spidereye.encoder import EncoderConfig, Posterior
 from spidereye.flow import noised, predicted_data
@@ -66,14 +67,14 @@ def test_terms_and_their_weights(batch):
     repa = RepaTerm(teacher, RepaHead(32, 24, 2))
     loss = TrainingLoss(model, weights, lpips, repa)
     draws = training_draws(model, views, panorama, 0, 0, [0, 1])
-    terms = loss(views, panorama, draws)
+    terms = loss(Conditions(views), panorama, draws)
     assert set(terms) == {"diffusion", "kl", "lpips", "repa", "total"}
     expected = terms["diffusion"] + 0.5 * terms["lpips"] + 0.25 * terms["repa"] + 1e-6 * terms["kl"]
     assert torch.allclose(terms["total"], expected)
 
     # Each term is that of the model's own output.
     x_t = noised(panorama, draws.noise, draws.t)
-    out = model(views, x_t, draws.t, draws.posterior_noise)
+    out = model(Conditions(views), x_t, draws.t, draws.posterior_noise)
     x0 = predicted_data(x_t, out.velocity, draws.t)
     assert torch.allclose(terms["lpips"], lpips(x0, panorama).mean(), atol=1e-5)
     target = teacher.patch_features(panorama, (4, 8))
@@ -88,8 +89,9 @@ def test_terms_and_their_weights(batch):
 
 def test_terms_that_are_off_are_not_computed(batch):
     loss = TrainingLoss(SpiderEyeModel(TINY), LossWeights())
-    draws = training_draws(loss.model, *batch, 0, 0, [0, 1])
-    assert set(loss(*batch, draws)) == {"diffusion", "kl", "total"}
+    views, panorama = batch
+    draws = training_draws(loss.model, views, panorama, 0, 0, [0, 1])
+    assert set(loss(Conditions(views), panorama, draws)) == {"diffusion", "kl", "total"}
 
 
 def test_the_loss_is_small_where_the_model_is_right(batch):
@@ -100,4 +102,4 @@ def test_the_loss_is_small_where_the_model_is_right(batch):
     loss.model.decoder.register_forward_hook(
         lambda module, inputs, output: output._replace(velocity=panorama - draws.noise)
     )
-    assert loss(views, panorama, draws)["diffusion"].item() == 0
+    assert loss(Conditions(views), panorama, draws)["diffusion"].item() == 0

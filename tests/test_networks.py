@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from spidereye.attention import REACH, LocalAttention
+from spidereye.conditions import Conditions
 from spidereye.decoder import SIZES, DecoderConfig, UViT
 from spidereye.encoder import EncoderConfig, KLEncoder, Posterior
 from spidereye.errors import SpiderEyeError
@@ -59,7 +60,8 @@ def test_encoders_of_other_factors(factor, channels):
             FusionConfig(channels=channels),
         )
     )
-    out = model(torch.rand(1, 4, 3, 32, 32), torch.rand(1, 3, 32, 64), torch.rand(1))
+    given = Conditions(torch.rand(1, 4, 3, 32, 32))
+    out = model(given, torch.rand(1, 3, 32, 64), torch.rand(1))
     assert out.velocity.shape == (1, 3, 32, 64)
     assert out.features.shape == (1, 4, 8, 32)
 
@@ -204,11 +206,11 @@ def test_group_count(width, groups):
 
 def test_encode_and_decode_need_no_ground_truth():
     model = SpiderEyeModel(ModelConfig(EncoderConfig(width=32), TINY)).eval()
-    views, noise = torch.rand(2, 4, 3, 32, 32), torch.randn(2, 3, 32, 64)
+    given, noise = Conditions(torch.rand(2, 4, 3, 32, 32)), torch.randn(2, 3, 32, 64)
     with torch.no_grad():
-        z = model.encode(views)
+        z = model.encode(given)
         assert z.shape == (2, 4, 4, 8)
-        assert model.decode(z, noise, steps=2).shape == (2, 3, 32, 64)
+        assert model.decode(z, given, noise, steps=2).shape == (2, 3, 32, 64)
 
 
 def test_unknown_published_names_are_refused():

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from spidereye.batches import PanoramaDataset, Renderer
+from spidereye.conditions import Conditions
 from spidereye.cpu import keep_large_buffers
 from spidereye.decoder import DecoderConfig
 from spidereye.ema import EMA, EmaConfig
@@ -31,8 +32,9 @@ FIRST_LOOK = 300  # steps; a look costs as much as four of them, and 30 dB takes
 
 def sampled_psnr(model, batch):
     noise = normal(0, "overfit", [(0,), (1,)], tuple(batch.panorama.shape[1:]))
+    given = Conditions(batch.views)
     with torch.inference_mode():
-        made = model.decode(model.encode(batch.views), noise, steps=12)
+        made = model.decode(model.encode(given), given, noise, steps=12)
     pictures = [to_uint8(x).double() / 255 for x in (made, batch.panorama)]
     return float(psnr(*pictures).min())
 
@@ -54,7 +56,7 @@ def learn(panoramas: Path) -> float:
     started, step, reached = time.process_time(), 0, 0.0
     while reached < WANTED and (spent := time.process_time() - started) < BUDGET:
         draws = training_draws(model, batch.views, batch.panorama, 0, step, [0, 1])
-        terms = loss(batch.views, batch.panorama, draws)
+        terms = loss(Conditions(batch.views), batch.panorama, draws)
         terms["total"].backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from spidereye.conditions import Conditions
 from spidereye.decoder import DecoderConfig
 from spidereye.encoder import EncoderConfig
 from spidereye.fusion import FusionConfig
@@ -50,9 +51,10 @@ def outputs() -> dict[str, torch.Tensor]:
             )
         ).double()
         fill_by_formula(model)
-        z = model.encode(views)
+        given = Conditions(views)
+        z = model.encode(given)
         made[f"{fusion}.z"] = z
-        made[f"{fusion}.panorama"] = model.decode(z, noise, steps=3)[:, :, ::4, ::4]
+        made[f"{fusion}.panorama"] = model.decode(z, given, noise, steps=3)[:, :, ::4, ::4]
     return {name: value.float().contiguous() for name, value in made.items()}
 
 

@@ -14,7 +14,7 @@ from spidereye.errors import SpiderEyeError
 from spidereye.lenses import UCM
 from spidereye.pictures import to_uint8
 from spidereye.rig import Rig
-from spidereye.shots import files_of, read_shot
+from spidereye.shots import files_of, present, read_shot, with_black
 from spidereye.view_sampling import reproject
 
 EYE = torch.eye(3, dtype=torch.float64)
@@ -87,7 +87,7 @@ def test_a_squared_rig_has_no_crops_left():
 
 def test_square_views_keep_every_ray_and_black_out_what_the_file_does_not_hold():
     whole = Rig((camera("a", circle=math.inf),))
-    shot = read_shot([position_picture(64, 48)], whole, side=80)
+    shot = read_shot([position_picture(64, 48)], whole).squared(80)
     square = shot.rig.cameras[0]
     assert (square.lens.width, square.lens.height) == (80, 80)
     mask = square.mask()
@@ -159,3 +159,54 @@ def test_a_car_photograph_is_undistorted_as_opencv_does_it(shared, name):
     # OpenCV keeps 1/32 of a pixel when it interpolates.
     assert float(seen.float().mean()) > 0.9
     assert np.abs(difference)[seen.numpy()].mean() < 1
+
+
+def test_what_is_missing_leaves_the_numbers_of_the_files_right():
+    """Four views in three files, two of them crops of the second."""
+    crops = [Crop(1, left, 0, 64, 48, 128, 48) for left in (0, 64)]
+    rig = Rig(
+        (
+            camera("right", crop=crops[1]),
+            camera("up"),
+            camera("left", crop=crops[0]),
+            camera("down"),
+        )
+    )
+    assert files_of(rig) == [1, 0, 1, 2]
+    pair = np.concatenate([np.full((48, 64, 3), level, np.uint8) for level in (50, 100)], axis=1)
+    pictures = [np.full((48, 64, 3), 200, np.uint8), pair, np.full((48, 64, 3), 250, np.uint8)]
+    levels = {"right": 100, "up": 200, "left": 50, "down": 250}
+    for lost, names in ((0, "right left down"), (1, "up down"), (2, "right up left")):
+        given = [None if number == lost else picture for number, picture in enumerate(pictures)]
+        there, seeing = present(given, rig)
+        assert seeing.names == tuple(names.split()) and len(there) == 2
+        shot = read_shot(there, seeing)
+        for number, name in enumerate(seeing.names):
+            assert int(np.median(shot.part(number))) == levels[name]
+        whole = read_shot(with_black(given, rig), rig)
+        assert [rig.names[number] for number in whole.black] == [
+            name for name in rig.names if name not in seeing.names
+        ]
+    assert present(pictures, rig)[1] is rig
+    with pytest.raises(SpiderEyeError, match="every picture of the shot is missing: give at least"):
+        present([None] * 3, rig)
+    with pytest.raises(
+        SpiderEyeError, match=r"expected 3 pictures, up, right\+left, down .* got 2"
+    ):
+        present([None, pair], rig)
+
+
+def test_black_is_what_is_black_where_it_is_picture():
+    """Neither what the mask hides nor a dark scene counts."""
+    visible = torch.ones(48, 64, dtype=torch.bool)
+    visible[30:] = False
+    rig = Rig((camera("a", visible=visible),))
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[30:] = 255
+    assert read_shot([picture], rig).black == (0,)
+    picture[:30] = 3
+    assert read_shot([picture], rig).black == (0,)
+    picture[23, 31] = 4  # one pixel, between those of a first glance at a larger picture
+    assert read_shot([picture], rig).black == ()
+    large = cv2.resize(picture, (640, 480), interpolation=cv2.INTER_NEAREST)
+    assert read_shot([large], rig).black == ()

@@ -11,11 +11,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from made_checkpoints import tiny_checkpoint
 from PIL import Image
 
-from spidereye import Stitcher, rotation
+from spidereye import Stitcher, conditioning, rotation
+from spidereye.camera import Camera
 from spidereye.config import Config
 from spidereye.errors import SpiderEyeError
+from spidereye.lenses import UCM
+from spidereye.lenses.families import family
 from spidereye.model import SpiderEyeModel
 from spidereye.pictures import resize_area, to_float, to_uint8
 from spidereye.render import render_each
@@ -224,12 +228,15 @@ def test_options_that_make_no_sense_are_explained():
         (replace(job, mask=Path("mask.jpg")), "ends in .png"),
         (replace(job, mask=Path("out.png")), "its own file"),
         (replace(model, blend="none"), "--blend goes with --method geometric"),
-        (replace(model, refine="gain,rotation"), "--refine rotation goes with --method geometric"),
+        (replace(model, refine="none", reference_view="front"), "front goes with --refine"),
+        (replace(job, images=[Path("-")]), "every picture is missing (-)"),
     ):
         with pytest.raises(SpiderEyeError, match=re.escape(words)):
             wrong.check()
     replace(job, refine="rotation, gain", reference_view="front", mask=Path("m.PNG")).check()
-    replace(model, refine="gain", mask=Path("m.png")).check()
+    replace(model, refine="gain", mask=Path("m.png"), rig="tri190").check()
+    replace(model, reference_view="front").check()  # it may have been trained with refinement
+    assert replace(model, refine="none").refinements == ()
 
 
 def test_a_model_takes_compensated_views(shaken):
@@ -243,7 +250,7 @@ def test_a_model_takes_compensated_views(shaken):
     assert len(with_gain.corrections) == 4 and with_gain.corrections[1].gain[0] > 1.01
     assert with_gain.seen.all() and with_gain.picture.shape == (16, 32, 3)
     assert np.abs(with_gain.picture.astype(int) - plain(shaken).picture).max() > 0
-    with pytest.raises(SpiderEyeError, match="geometric stitch only: the model takes no cameras"):
+    with pytest.raises(SpiderEyeError, match="geometric stitch only: this model takes no"):
         Stitcher(RIG, (32, 16), model, config, refine=("gain", "rotation"))
 
 
@@ -254,3 +261,191 @@ def test_views_much_finer_than_the_panorama_are_averaged(panorama):
     made = Stitcher.geometric(RIG, (128, 64))(pictures)
     assert made.picture.shape == (64, 128, 3) and made.count.shape == (64, 128)
     assert psnr(made.picture, panorama) > 36
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    return tiny_checkpoint(tmp_path_factory.mktemp("spherical"))
+
+
+@pytest.fixture(scope="module")
+def views(panorama) -> list[np.ndarray]:
+    return rendered(panorama, RIG)
+
+
+@pytest.fixture
+def grids(monkeypatch) -> list[int]:
+    """How many cameras each grid that is made has."""
+    made = []
+
+    def counted(cameras, *more):
+        made.append(len(cameras))
+        return latent_grid(cameras, *more)
+
+    latent_grid = conditioning.latent_grid
+    monkeypatch.setattr(conditioning, "latent_grid", counted)
+    return made
+
+
+def mixed_rig() -> Rig:
+    """Three views of different lenses and sizes, one of them not square."""
+    origin = torch.zeros(3, dtype=torch.float64)
+    lenses = (
+        (family("equidistant", math.radians(95), 40.0, 80), 40.0),
+        (UCM.create(220 * 48 / 560, 0.85, 64, 48), 24.0),
+        (family("stereographic", math.radians(100), 60.0, 120), 60.0),
+    )
+    return Rig(
+        tuple(
+            Camera(name, lens, rotation.from_degrees(yaw), origin, circle)
+            for name, yaw, (lens, circle) in zip("abc", (0, 120, -120), lenses, strict=True)
+        )
+    )
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> int:
+    return int(np.abs(one.astype(int) - other).max())
+
+
+def test_a_conditioned_model_is_refined_as_it_was_trained(checkpoint, panorama, shaken):
+    stitcher = Stitcher.load(checkpoint)
+    made = stitcher(shaken)
+    assert stitcher.refine == ("gain",) and stitcher.takes_cameras
+    assert made.picture.shape == (32, 64, 3) and made.seen.all() and len(made.corrections) == 4
+    assert made.corrections[1].gain[0] > 1.01 and made.misalignment > 0
+    asked = Stitcher.load(checkpoint, refine=BOTH)(shaken)
+    assert psnr(asked.picture, panorama) > psnr(made.picture, panorama) + 1
+    plain = Stitcher.load(checkpoint, refine=())(shaken)
+    assert plain.corrections == () and psnr(made.picture, panorama) > psnr(plain.picture, panorama)
+    # Where all is seen nothing is left to noise, and the network has a say.
+    assert difference(stitcher(shaken, seed=7).picture, made.picture) == 0
+    assert difference(Stitcher.load(checkpoint, "raw")(shaken).picture, made.picture) > 0
+
+
+def test_a_conditioned_model_takes_any_rig(checkpoint, panorama, views):
+    rig = mixed_rig()
+    pictures = rendered(panorama, rig)
+    stitcher = Stitcher.load(checkpoint, refine=())
+    own, other = stitcher(views), stitcher(pictures, rig=rig)
+    assert other.picture.shape == own.picture.shape and other.count.max() == 3
+    assert psnr(own.picture, panorama) > 22 and psnr(other.picture, panorama) > 22
+    again = Stitcher.load(checkpoint, rig=rig, refine=())(pictures)
+    assert difference(again.picture, other.picture) == 0
+    with pytest.raises(SpiderEyeError, match="expected 3 pictures, a, b, c in this order, got 4"):
+        stitcher(views, rig=rig)
+    with pytest.raises(SpiderEyeError, match=r"b is 64x48.*cannot be 48x48.*aspect ratio"):
+        stitcher([pictures[0], views[0][:48, :48], pictures[2]], rig=rig)
+
+
+def test_the_order_of_the_views_does_not_matter(checkpoint, views):
+    order = [2, 0, 3, 1]
+    permuted = replace(RIG, cameras=tuple(RIG.cameras[i] for i in order))
+    stitcher = Stitcher.load(checkpoint, refine=())
+    made, other = stitcher(views), stitcher([views[i] for i in order], rig=permuted)
+    assert difference(made.picture, other.picture) <= 1
+    np.testing.assert_array_equal(made.count, other.count)
+
+
+def test_a_rigs_grid_is_made_once(checkpoint, views, shaken, grids):
+    stitcher = Stitcher.load(checkpoint, refine=())
+    first = stitcher(views)
+    assert difference(stitcher(shaken).picture, first.picture) > 0 and grids == [4]
+    stitcher([*views[:3], None])
+    assert grids == [4, 3]
+
+
+def test_the_model_starts_from_the_pictures_own_detail(checkpoint, panorama):
+    """Shrunk to the encoder's 32 pixels, views show less than a 64x32 panorama can."""
+    large = replace(RIG, cameras=tuple(camera.resized(256, 256) for camera in RIG.cameras))
+    small = replace(RIG, cameras=tuple(camera.resized(32, 32) for camera in RIG.cameras))
+    stitcher = Stitcher.load(checkpoint, refine=())
+    fine, coarse = (stitcher(rendered(panorama, rig)).picture for rig in (large, small))
+    assert psnr(fine, panorama) > psnr(coarse, panorama) + 1
+
+
+@pytest.mark.parametrize("refine", [(), ("gain",)])
+def test_a_model_works_without_a_missing_or_black_view(checkpoint, views, refine):
+    stitcher = Stitcher.load(checkpoint, refine=refine)
+    three = replace(RIG, cameras=tuple(RIG.cameras[i] for i in (0, 2, 3)))
+    expected = stitcher([views[0], *views[2:]], rig=three)
+    missing = stitcher([views[0], None, *views[2:]])
+    black = stitcher([views[0], np.zeros_like(views[1]), *views[2:]])
+    assert difference(missing.picture, expected.picture) == 0
+    assert difference(black.picture, expected.picture) <= 1
+    for made, word in ((missing, "missing"), (black, "it shows nothing")):
+        np.testing.assert_array_equal(made.count, expected.count)
+        said = [note for note in made.notes if note.startswith("right: ")]
+        assert len(said) == 1 and word in said[0] and "the others see 100.0%" in said[0]
+    assert len(missing.corrections) == (3 if refine else 0)
+    with pytest.raises(SpiderEyeError, match="every picture of the shot is missing: give at least"):
+        stitcher([None] * 4)
+
+
+def test_a_missing_reference_is_said(checkpoint, shaken):
+    for stitcher in (
+        Stitcher.load(checkpoint, reference_view="right"),
+        geometric("gain", reference_view="right"),
+    ):
+        made = stitcher([shaken[0], None, *shaken[2:]])
+        assert any("right is the reference but missing" in note for note in made.notes)
+        right, back, _ = stitcher([None, *shaken[1:]]).corrections
+        assert np.allclose(right.gain, 1) and not np.allclose(back.gain, 1, atol=0.05)
+
+
+def test_how_little_is_seen_is_said_or_refused(checkpoint, panorama):
+    narrow = {f: spider4(f * SIDE / 560, 0.85, SIDE) for f in (750, 2200)}
+    pictures = {f: rendered(panorama, rig) for f, rig in narrow.items()}
+    stitcher = Stitcher.load(checkpoint, refine=())
+    made = stitcher(pictures[750], rig=narrow[750])
+    assert 0.05 < made.seen.mean() < 0.5
+    (note,) = made.notes
+    assert re.fullmatch(r"most of this panorama is guessed: [\d.]+% of the sphere is seen", note)
+    # The noise that the flow starts from is where nothing is seen.
+    other = stitcher(pictures[750], rig=narrow[750], seed=1)
+    apart = np.abs(made.picture.astype(int) - other.picture).max(axis=-1)
+    assert apart[~made.seen].mean() > 20 * apart[made.seen].mean()
+    with pytest.raises(
+        SpiderEyeError, match=r"see only [\d.]+% of the sphere, and the model starts"
+    ):
+        stitcher(pictures[2200], rig=narrow[2200])
+    assert Stitcher.geometric(narrow[2200], SIZE)(pictures[2200]).picture.shape == (128, 256, 3)
+
+
+@pytest.mark.parametrize("fusion", ["concat_conv", "average"])
+def test_fusions_of_a_fixed_number_of_views_are_given_black_ones(fusion, tmp_path, views):
+    stitcher = Stitcher.load(tiny_checkpoint(tmp_path / "plain", fusion))
+    assert not stitcher.takes_cameras and stitcher.refine == ()
+    missing = stitcher([views[0], None, *views[2:]])
+    black = stitcher([views[0], np.zeros_like(views[1]), *views[2:]])
+    assert difference(missing.picture, black.picture) == 0
+    assert missing.notes == (
+        "right: missing; the others see 100.0% of the sphere; the model is given a black view in "
+        "its place",
+    )
+    assert black.notes == (
+        "right: it shows nothing; the others see 100.0% of the sphere; the model takes it as it is",
+    )
+    assert missing.count.max() == 3
+    with pytest.raises(
+        SpiderEyeError, match=f"trained for 4 views and .*{fusion}.* has 3 \\(a, b, c"
+    ):
+        stitcher(views[:3], rig=mixed_rig())
+    with pytest.raises(SpiderEyeError, match="takes no other number"):
+        Stitcher(mixed_rig(), (64, 32), SpiderEyeModel(stitcher.config.model()), stitcher.config)
+
+
+@pytest.mark.parametrize("blend", ["feather", "multiband", "none"])
+def test_the_stitch_works_without_a_missing_view(panorama, views, blend):
+    three = replace(RIG, cameras=tuple(RIG.cameras[i] for i in (0, 2, 3)))
+    stitcher = Stitcher.geometric(RIG, SIZE, blend=blend)
+    made = stitcher([views[0], None, *views[2:]])
+    expected = Stitcher.geometric(three, SIZE, blend=blend)([views[0], *views[2:]])
+    assert difference(made.picture, expected.picture) == 0
+    assert made.notes == ("right: missing; the others see 100.0% of the sphere",)
+    # A black one is no worse than none; where it alone sees it is black.
+    black = stitcher([views[0], np.zeros_like(views[1]), *views[2:]])
+    assert psnr(black.picture, panorama) > psnr(made.picture, panorama) - 0.5
+    assert black.notes == ("right: it is black; it counts only where no other view sees",)
+    made = stitcher([None, views[1], None, None])
+    assert made.notes[0].startswith("front, back, left: missing; the others see 5")
+    assert stitcher([np.zeros_like(view) for view in views]).notes == ("every view is black",)
