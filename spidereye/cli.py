@@ -88,7 +88,8 @@ def evaluate(
 @app.command()
 def stitch(
     images: Annotated[
-        list[Path], typer.Argument(help="the views in the rig's order: front right back left")
+        list[Path],
+        typer.Argument(help="the views in the rig's order: front right …; - for one missing"),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="panorama file")],
     checkpoint: Annotated[str | None, typer.Option(help="folder, run_name[@best|@last]")] = None,
@@ -97,7 +98,8 @@ def stitch(
     steps: Annotated[int | None, typer.Option(help="sampler steps", min=1)] = None,
     seed: Annotated[int, typer.Option(help="of the sampler's noise", min=0)] = 0,
     rig: Annotated[
-        str | None, typer.Option(help="geometric: rig file or name; default: spider4 by --f-pix …")
+        str | None,
+        typer.Option(help="file or name; default: the checkpoint's, or spider4 by --f-pix"),
     ] = None,
     width: Annotated[int | None, typer.Option(help="geometric: panorama width in pixels")] = None,
     f_pix: Annotated[float, typer.Option(help="geometric: focal length in pixels …")] = 220.0,
@@ -106,7 +108,10 @@ def stitch(
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
     refine: Annotated[
         str | None,
-        typer.Option(help="from the overlaps: gain | rotation | gain,rotation", metavar="WHAT"),
+        typer.Option(
+            help="from the overlaps: gain | rotation | gain,rotation | none; default: as trained",
+            metavar="WHAT",
+        ),
     ] = None,
     reference_view: Annotated[
         str | None,

@@ -58,7 +58,8 @@ class ConditioningConfig:
             raise SpiderEyeError(f"ssdd.prior_sigma is 0 or more, got {self.sigma:g}")
         if not self.radii or not all(radius > 0 for radius in self.radii):
             raise SpiderEyeError(
-                f"ssdd.sphere_radii are one or more metres above 0 (.inf for ∞), got {self.radii}"
+                "ssdd.sphere_radii are one or more metres above 0 (inf for ∞, in YAML .inf), got "
+                f"{self.radii}"
             )
 
     @property

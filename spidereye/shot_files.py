@@ -22,7 +22,7 @@ from spidereye.errors import SpiderEyeError
 from spidereye.picture_paths import matching_pictures
 from spidereye.pictures import PictureError, probe, read_picture, resize_area
 from spidereye.rig import Rig
-from spidereye.shots import files_of, read_shot
+from spidereye.shots import calibrated_sizes, files_of, read_shot
 
 _SEPARATORS = "_- ."
 _MASK = re.compile(r"(^|[_\- .])mask\d*($|[_\- .])", re.IGNORECASE)
@@ -120,7 +120,7 @@ def reduced_sizes(
 
     Raises SpiderEyeError where no shot fits.
     """
-    calibrated = _calibrated_sizes(rig)
+    calibrated = calibrated_sizes(rig)
     widths = [0.0] * len(calibrated)
     for camera, file in zip(rig.cameras, files_of(rig), strict=True):
         across = camera.crop.width if camera.crop else camera.lens.width
@@ -189,16 +189,6 @@ class ReducedShots(Sequence[Any]):
 
     def __getitem__(self, index: Any) -> Any:
         return read_shot(self._pictures[index], self._rig).views
-
-
-def _calibrated_sizes(rig: Rig) -> list[tuple[int, int]]:
-    """(width, height) of each file of a shot, at calibration."""
-    files = files_of(rig)
-    sizes = [(0, 0)] * (max(files) + 1)
-    for camera, file in zip(rig.cameras, files, strict=True):
-        crop, lens = camera.crop, camera.lens
-        sizes[file] = (crop.file_width, crop.file_height) if crop else (lens.width, lens.height)
-    return sizes
 
 
 def _some(paths: Sequence[Path]) -> str:

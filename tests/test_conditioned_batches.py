@@ -167,7 +167,7 @@ def test_near_scenes_have_parallax(tiny_overrides):
     moved = (far - close).norm(dim=-1)[both[0] & both[1]]
     assert 0.01 < float(moved.max()) < 0.2
     shifted = off_centre(rig, 0.1)
-    assert all(bool((c.position.norm() > 0)) for c in shifted.cameras)
+    assert all(bool(c.position.norm() > 0) for c in shifted.cameras)
 
 
 def test_cameras_off_the_centre_stand_within_the_range(tiny_overrides, monkeypatch):

@@ -123,7 +123,7 @@ def test_the_views_that_count_most_are_handed_out():
     assert bool((shown == shown[:, :1]).all())  # grey views
     best = stitch(views, rig.cameras, H, W, blend="none").panorama[0]
     clear = share[0] > share[1] + 1e-4
-    assert 0.9 < float(clear.float().mean()) and len(best[0].unique()) >= 4
+    assert float(clear.float().mean()) > 0.9 and len(best[0].unique()) >= 4
     torch.testing.assert_close(shown[0][:, clear], best[:, clear], rtol=0, atol=1e-5)
     # Four views of 188° see everything at least twice, in the middle of the front three of them.
     blended = (share[:, None] * shown).sum(dim=0) / share.sum(dim=0)
