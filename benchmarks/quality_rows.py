@@ -31,19 +31,25 @@ PLAIN = {
     "ssdd.padding": "zeros",
     "ssdd.condition": "latent",
     "ssdd.prior": "noise",
+    "ssdd.prior_sigma": "0",
     "losses.relative": "false",
+    "training.first_step": "0",
     "ssdd.refine": "[]",
     "ssdd.sphere_radii": "[inf]",
 }
 # What is added to the row before it, in their order; the first two stand by themselves. The loss
-# relative to the start belongs to the prior: there is nothing to be relative to without it.
+# relative to the start and the share of samples at the flow's start belong to the prior.
 ADDED = {
     "concat_conv": {},
     "average": {"ssdd.fusion_type": "average"},
     "spherical": {"ssdd.fusion_type": "spherical"},
     "+ sphere padding": {"ssdd.padding": "sphere"},
     "+ latent+warp": {"ssdd.condition": "latent+warp"},
-    "+ prior stitch": {"ssdd.prior": "stitch", "losses.relative": "true"},
+    "+ prior stitch": {
+        "ssdd.prior": "stitch",
+        "losses.relative": "true",
+        "training.first_step": "0.7",
+    },
     ONE_RADIUS: {"ssdd.refine": "[gain,rotation]"},
     WINNER: {"ssdd.sphere_radii": "[inf,5,2,1]"},
 }
@@ -54,7 +60,7 @@ ROWS = (STITCHES, *TRAINED)
 COMMON = {
     "dataset.jitter_share": "0.5",
     "dataset.parallax_share": "0.15",
-    "dataset.missing_view": "0.1",
+    "dataset.missing_view": "0.15",
     "dataset.num_workers": "0",
     "ssdd.encoder_width": "16",
     "ssdd.decoder": "XXS",
@@ -64,7 +70,6 @@ COMMON = {
     "aux_losses.repa": "null",
     "aux_losses.lpips": "false",
     "training.mixed_precision": "'no'",
-    "training.lr": "1e-3",
     "training.warmup": "20",
     "training.grad_clip": "1.0",
     "training.epochs": "1000000",
@@ -80,14 +85,15 @@ class Plan:
     """What all rows of a table share.
 
     steps: of training.   size: of a view in pixels; panoramas are twice as wide.   batch: samples
-    of a step.   draws: different shots of each panorama.   limit: panoramas of each split, the
-    first ones; None: all.
+    of a step.   draws: different shots of each panorama.   rate: of learning.   limit: panoramas of
+    each split, the first ones; None: all.
     """
 
     steps: int
     size: int = 64
     batch: int = 8
-    draws: int = 8
+    draws: int = 6
+    rate: float = 1.5e-3
     limit: int | None = None
 
     @property
@@ -136,6 +142,7 @@ def settings_of(job: Job, plan: Plan) -> dict[str, str]:
         "dataset.batch_size": str(batch),
         "dataset.draws": str(plan.draws),
         "dataset.limit": "null" if plan.limit is None else str(plan.limit),
+        "training.lr": str(plan.rate),
         "training.max_steps": str(plan.steps),
         # It evaluates once, at the end.
         "training.eval_steps": str(plan.steps),

@@ -99,9 +99,9 @@ class Conditioner:
         seen = (swept.count > 0).to(made)
         warp = shot = None
         if self.config.warp:
-            turns = _turns(large[1], found)
+            turns = _turns(large[1], found)[list(present)]
             warp = _channels(swept, made, seen, unknown_rotation(turns))
-            shot = _changes(turns, found)
+            shot = _changes(turns, found, list(present))
         if self.config.prior == "noise":
             return Conditions(stacked, grid, warp, shot=shot)
         spread = self.config.sigma * seen + (1 - seen)
@@ -180,11 +180,13 @@ def _turns(cameras: Sequence[Camera], found: Calibrated | None) -> Float64[Tenso
     )
 
 
-def _changes(turns: Float64[Tensor, " N"], found: Calibrated | None) -> Float[Tensor, "1 3"]:
-    """The shot's numbers: see SHOT."""
+def _changes(
+    turns: Float64[Tensor, " N"], found: Calibrated | None, present: list[int]
+) -> Float[Tensor, "1 3"]:
+    """The shot's numbers: see SHOT. turns: of the views that are present."""
     if found is None:
         return torch.zeros(1, len(SHOT))
-    turn, gain = turns.square().mean().sqrt(), found.gain.log().square().mean().sqrt()
+    turn, gain = turns.square().mean().sqrt(), found.gain[present].log().square().mean().sqrt()
     values = torch.stack((turn, gain, turn.new_tensor(found.misalignment)))
     return (values / turn.new_tensor(SHOT)).float().clamp(max=5.0)[None]
 

@@ -34,6 +34,9 @@ SMALL = [
 ]
 
 
+PAIRS = [(epoch, index) for epoch in range(2) for index in range(2)]
+
+
 def made(overrides, *more) -> ConditionedDataset:
     config = load_config("SpiderEye360", [*overrides, *SMALL, *more])
     dataset, _, renderers = datasets(config, build_accelerator(config))
@@ -72,9 +75,9 @@ def test_a_sample_is_its_seed_epoch_and_index(tiny_overrides):
         assert part.dtype == torch.bool or bool(torch.isfinite(part).all())
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_workers_and_batches_do_not_matter(tiny_overrides, workers):
-    dataset = made(tiny_overrides, "dataset.parallax_share=0.3", "dataset.missing_view=0.3")
+@pytest.mark.parametrize("workers,near", [(0, 0), (2, 0.2)])
+def test_workers_and_batches_do_not_matter(tiny_overrides, workers, near):
+    dataset = made(tiny_overrides, f"dataset.parallax_share={near}", "dataset.missing_view=0.3")
     batches = GlobalBatches(len(dataset), 3, seed=0, rank=0, processes=1)
     batches.epoch = 2
     seen = [sample for raw in loader(dataset, batches, workers) for sample in raw]
@@ -94,7 +97,7 @@ def test_workers_and_batches_do_not_matter(tiny_overrides, workers):
 
 def test_draws_come_again(tiny_overrides):
     dataset = made(tiny_overrides, "dataset.draws=2", "dataset.parallax_share=0.3")
-    for index in range(3):
+    for index in range(2):
         first, second, third = (dataset[epoch, index] for epoch in range(3))
         assert same(first, third) and not same(first, second)
         assert same(second, dataset[7, index])
@@ -105,17 +108,13 @@ def test_draws_come_again(tiny_overrides):
 def test_what_is_kept_on_disk_is_what_is_made(tiny_overrides, tmp_path, monkeypatch):
     kept = [f"dataset.cache={tmp_path / 'kept'}", "dataset.draws=2", "dataset.parallax_share=0.4"]
     plain = made(tiny_overrides, *kept[1:])
-    expected = [plain[epoch, index] for epoch in range(2) for index in range(4)]
+    expected = [plain[epoch, index] for epoch, index in PAIRS]
     writing = made(tiny_overrides, *kept)
-    assert all(same(a, writing[e, i]) for a, (e, i) in zip(expected, pairs(), strict=True))
-    assert len(list((tmp_path / "kept").rglob("*.safetensors"))) >= 8
+    assert all(same(a, writing[e, i]) for a, (e, i) in zip(expected, PAIRS, strict=True))
+    assert len(list((tmp_path / "kept").rglob("*.safetensors"))) >= 4
     reading = made(tiny_overrides, *kept)
     monkeypatch.setattr(ConditionedDataset, "_made", None)  # nothing is made any more
-    assert all(same(a, reading[e + 2, i]) for a, (e, i) in zip(expected, pairs(), strict=True))
-
-
-def pairs():
-    return [(epoch, index) for epoch in range(2) for index in range(4)]
+    assert all(same(a, reading[e + 2, i]) for a, (e, i) in zip(expected, PAIRS, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -153,7 +152,6 @@ def test_near_scenes_have_parallax(tiny_overrides):
     )  # fmt: skip
     sample, other = dataset[0, 0], dataset[0, 1]
     assert not torch.equal(sample.panorama, other.panorama)
-    assert not torch.equal(sample.panorama, dataset[1, 0].panorama)
     # The scene, by itself.
     rig = dataset.render.rig
     near = SceneDataset(NearScenes(1, dataset.render.seed, "train"), rig.cameras, (32, 16))[0]
@@ -221,7 +219,7 @@ def test_samples_without_jitter_are_the_rig_as_it_is(tiny_overrides):
     assert 4 < sum(kinds) < 20
 
 
-def test_a_missing_view_is_one_that_is_black(tiny_overrides):
+def test_missing_views_are_black_and_never_all(tiny_overrides):
     still = ["dataset.jitter_share=0", "dataset.xi_jitter=0", "dataset.f_jitter=0"]
     lacking = made(tiny_overrides, "dataset.missing_view=1", "ssdd.refine=[]", *still)
     whole = made(tiny_overrides, "ssdd.refine=[]", *still)
@@ -229,29 +227,31 @@ def test_a_missing_view_is_one_that_is_black(tiny_overrides):
     for epoch in range(8):
         sample, full = lacking[epoch, 1], whole[epoch, 1]
         black = [number for number, view in enumerate(views(sample)) if bool((view == -1).all())]
-        assert len(black) == 1
-        missing += black
+        assert 1 <= len(black) < 4
+        missing.append(tuple(black))
         rest = [number for number in range(4) if number not in black]
         assert torch.equal(views(sample)[rest], views(full)[rest])
         assert not bool(sample.conditions["grid.seen"][0, black].any())
         assert torch.equal(sample.panorama, full.panorama)
-    assert len(set(missing)) > 1
+    assert len(set(missing)) > 2 and len({len(black) for black in missing}) > 1
 
 
 def config(overrides, run_name, *more):
-    settings = ["training.max_steps=7", "training.save_freq=2", "training.eval_freq=100",
-                "dataset.parallax_share=0.3", "dataset.missing_view=0.3", "losses.relative=true",
-                "dataset.limit=5"]  # fmt: skip
+    settings = ["training.max_steps=5", "training.save_freq=1", "training.eval_freq=100",
+                "dataset.missing_view=0.3", "losses.relative=true", "dataset.limit=4"]  # fmt: skip
     return load_config("SpiderEye360", [*overrides, *SMALL, *settings, f"run_name={run_name}",
                                         *more])  # fmt: skip
 
 
 @pytest.mark.parametrize("draws", [None, 2])
 def test_training_with_conditions_resumes_bit_for_bit(tiny_overrides, tmp_path, monkeypatch, draws):
-    more = [] if draws is None else [f"dataset.draws={draws}", f"dataset.cache={tmp_path / 'kept'}"]
+    more = []
+    if draws is not None:
+        more = [f"dataset.draws={draws}", f"dataset.cache={tmp_path / 'kept'}",
+                "dataset.parallax_share=0.2"]  # fmt: skip
     whole = train(config(tiny_overrides, "whole", *more))
     with monkeypatch.context() as patch:
-        killed_at(patch, 6)
+        killed_at(patch, 4)
         with pytest.raises(KilledError):
             train(config(tiny_overrides, "cut", *more))
     folder = train(config(tiny_overrides, "cut", *more))
@@ -267,7 +267,7 @@ def test_panoramas_alone_need_no_conditions(tiny_overrides):
     assert renderers.train([dataset[0, 1]], 0).conditions is None
     near = load_config(
         "SpiderEye",
-        [*tiny_overrides, "dataset.f_pix_size=560", "dataset.parallax_share=1"],
+        [*tiny_overrides, "dataset.f_pix_size=560", "dataset.parallax_share=0.01"],
     )
     dataset, _, renderers = datasets(near, build_accelerator(near))
     assert isinstance(dataset, ConditionedDataset)

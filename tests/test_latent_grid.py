@@ -189,9 +189,7 @@ def test_a_batch_of_cameras_is_each_by_itself():
         wide = camera.expanded(3)
         lens = wide.lens.zoomed(torch.tensor([0.9, 1.0, 1.2], dtype=torch.float64))
         place = 0.1 * torch.randn(3, 3, generator=source, dtype=torch.float64)
-        batch.append(
-            replace(wide, lens=lens, rotation=wide.rotation @ shaken, position=place)
-        )
+        batch.append(replace(wide, lens=lens, rotation=wide.rotation @ shaken, position=place))
     radii = (math.inf, 2.0)
     together = latent_grid(batch, ZH, ZW, radii)
     assert together.place.shape[0] == 3

@@ -153,9 +153,7 @@ def test_any_order_and_sizes_of_views(apart):
         torch.testing.assert_close(getattr(swept, name), getattr(other, name), rtol=0, atol=1e-5)
     different = swept.share[:, 0] - swept.share[:, 1] > 1e-4
     shown, again = swept.warped[:, 0], other.warped[:, 0]
-    torch.testing.assert_close(
-        shown * different, again * different, rtol=0, atol=1e-5
-    )
+    torch.testing.assert_close(shown * different, again * different, rtol=0, atol=1e-5)
 
 
 def test_what_nobody_sees_is_filled_and_said():

@@ -13,6 +13,7 @@ from spidereye.lenses.families import family
 from spidereye.metrics import psnr
 from spidereye.panorama import panorama_rays
 from spidereye.pictures import read_picture, resize_area, to_float
+from spidereye.protocols import off_centre
 from spidereye.render import render_each
 from spidereye.rig import spider4
 from spidereye.stitching import stitch
@@ -153,5 +154,9 @@ def test_a_rig_and_a_world_that_turn_together(small):
     torch.testing.assert_close(made, straight.roll(W // 4, dims=-1), rtol=0, atol=1e-3)
 
 
-def test_large_panoramas_are_left_alone():
-    assert SuperResolution.is_possible(128, 256) and not SuperResolution.is_possible(512, 1024)
+def test_what_is_large_or_has_parallax_is_left_alone():
+    cameras, large = rig_of(64).cameras, rig_of(640).cameras
+    assert SuperResolution.is_possible(cameras, 128, 256)
+    assert not SuperResolution.is_possible(cameras, 512, 1024)
+    assert not SuperResolution.is_possible(large, 128, 256)
+    assert not SuperResolution.is_possible(off_centre(rig_of(64), 0.01).cameras, 128, 256)

@@ -92,7 +92,7 @@ def test_the_log_has_every_entry_once(tiny_overrides):
     entries = read_log(folder / "metrics.jsonl")
     assert [e["step"] for e in entries if e["kind"] == "train"] == [2, 4, 6, 8, 10, 12]
     evaluated = [(e["step"], e["method"]) for e in entries if e["kind"] == "eval"]
-    methods = ("model (ema)", "stitch", "ground truth")
+    methods = ("model (ema)", "start", "stitch", "ground truth")
     assert evaluated == [(step, method) for step in (5, 10, 12) for method in methods]
     for entry in entries:
         if entry["kind"] == "train":
@@ -156,8 +156,10 @@ def test_a_frozen_untrained_encoder_is_refused(tiny_overrides):
 
 
 def test_a_frozen_encoder_with_weights_stays_as_it_was(tiny_overrides):
-    first = train(config(tiny_overrides, "first", "training.max_steps=2"))
-    second = train(config(tiny_overrides, "second", "training.max_steps=2",
+    # From noise: a flow from the stitch starts at velocity 0, and at first only its end learns.
+    noise = ["ssdd.prior=noise", "training.max_steps=2"]
+    first = train(config(tiny_overrides, "first", *noise))
+    second = train(config(tiny_overrides, "second", *noise,
                           "ssdd.encoder_train=false", f"ssdd.encoder_checkpoint={first}/last",
                           "ssdd.weights=raw"))  # fmt: skip
     one, two = weights(first)["raw"], weights(second)["raw"]
