@@ -1,5 +1,4 @@
-"""SpiderEye360 against what it consists of and against stitching: the table of issue "beats
-stitching", its targets and a sheet of pictures.
+"""SpiderEye360 against its parts and against stitching: table, targets and a sheet of pictures.
 
 Every trained row gets the same steps on the same samples of SPIDEREYE_SHARED/panoramas/train
 (quality_rows.py says what a row is) and is evaluated on val by its EMA weights: clean views,
@@ -152,6 +151,8 @@ def options(plan: Plan) -> list[str]:
 
 def one(job: Job, plan: Plan, data: Path, work: Path) -> None:
     """What a job's own process does."""
+    # Who starts us in the background may have left it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         measure(job, plan, data, work)
     except SpiderEyeError as error:
@@ -164,7 +165,7 @@ def one(job: Job, plan: Plan, data: Path, work: Path) -> None:
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--steps", type=int, default=300, help="of training")
     parser.add_argument("--size", type=int, default=64, help="of a view, pixels: 64 or 128")
     parser.add_argument("--batch", type=int, default=Plan.batch)
@@ -222,7 +223,7 @@ def _about(plan: Plan) -> dict[str, str]:
     return {
         "views": f"{plan.size} px",
         "panoramas": f"{2 * plan.size}x{plan.size}",
-        "training": f"{plan.steps} steps of {plan.batch}, learning rate {plan.rate:g}, "
+        "training": f"{plan.steps} steps of {plan.samples}, learning rate {plan.rate:g}, "
         f"{plan.draws} shots of each panorama",
         "weights": "EMA",
         "limit": str(plan.limit or "none"),

@@ -5,7 +5,7 @@ What it writes are every picture's PSNR and aligned PSNR, and the pictures for t
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -74,7 +74,7 @@ def measure(job: Job, plan: Plan, data: Path, work: Path) -> None:
         "spheres": spheres,
         "protocols": protocols,
     }
-    write_whole(work / f"{job.name}.safetensors", save(_pictures(results)))
+    write_whole(work / f"{job.name}.safetensors", save(pictures(results)))
     write_whole(work / f"{job.name}.json", json.dumps(written, indent=1))
 
 
@@ -161,7 +161,8 @@ def read_shown(file: Path) -> dict[tuple[str, str], Shown]:
     return found
 
 
-def _pictures(results: list[Evaluation]) -> dict[str, torch.Tensor]:
+def pictures(results: Iterable[Evaluation]) -> dict[str, torch.Tensor]:
+    """What evaluations showed, for a file that `read_shown` reads."""
     made = {}
     for result in results:
         for shown in result.shown:

@@ -97,6 +97,11 @@ class Plan:
     limit: int | None = None
 
     @property
+    def samples(self) -> int:
+        """Of a step, where there are so many panoramas."""
+        return min(self.batch, self.limit or self.batch)
+
+    @property
     def scenes(self) -> int:
         """How many the protocol parallax has."""
         return min(SCENES, self.limit or SCENES)
@@ -134,12 +139,11 @@ def row_settings(row: str) -> dict[str, str]:
 
 def settings_of(job: Job, plan: Plan) -> dict[str, str]:
     """All overrides of a job on -cn SpiderEye360 but those that name folders."""
-    batch = min(plan.batch, plan.limit or plan.batch)
     own = {
         "seed": str(job.seed),
         "dataset.im_size": str(plan.size),
         "ssdd.decoder_image_size": f"[{2 * plan.size},{plan.size}]",
-        "dataset.batch_size": str(batch),
+        "dataset.batch_size": str(plan.samples),
         "dataset.draws": str(plan.draws),
         "dataset.limit": "null" if plan.limit is None else str(plan.limit),
         "training.lr": str(plan.rate),

@@ -243,12 +243,9 @@ def config(overrides, run_name, *more):
                                         *more])  # fmt: skip
 
 
-@pytest.mark.parametrize("draws", [None, 2])
-def test_training_with_conditions_resumes_bit_for_bit(tiny_overrides, tmp_path, monkeypatch, draws):
-    more = []
-    if draws is not None:
-        more = [f"dataset.draws={draws}", f"dataset.cache={tmp_path / 'kept'}",
-                "dataset.parallax_share=0.2"]  # fmt: skip
+def test_training_on_kept_shots_resumes_bit_for_bit(tiny_overrides, tmp_path, monkeypatch):
+    """Without `draws` test_train.py has it, whose runs have conditions too."""
+    more = ["dataset.draws=2", f"dataset.cache={tmp_path / 'kept'}", "dataset.parallax_share=0.2"]
     whole = train(config(tiny_overrides, "whole", *more))
     with monkeypatch.context() as patch:
         killed_at(patch, 4)

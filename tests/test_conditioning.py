@@ -10,11 +10,7 @@ from made_shots import shaken, taken, world
 
 from spidereye import conditioning, self_calibration
 from spidereye.conditioning import Conditioner
-from spidereye.conditions import ConditioningConfig, Conditions, collated, flattened, restored
-from spidereye.config import Config
-from spidereye.errors import SpiderEyeError
-from spidereye.latent_grid import LatentGrid
-from spidereye.model import SpiderEyeModel
+from spidereye.conditions import ConditioningConfig, Conditions, collated, flattened
 from spidereye.protocols import off_centre
 from spidereye.rig import Rig, spider4
 from spidereye.sphere_sweep import SweepPlan
@@ -182,8 +178,8 @@ def test_what_cameras_decide_is_made_once_for_a_rig(monkeypatch):
         conditions(made, shot_of(rig), shaken(rig, seed + 5))
     assert len(made.kept) <= 4
     fresh = conditions(conditioner(), shot_of(rig), other)
-    assert all(torch.equal(a, b) for a, b in zip(flattened(second).values(),
-                                                 flattened(fresh).values(), strict=True))  # fmt: skip
+    assert flattened(fresh).keys() == flattened(second).keys()
+    assert all(torch.equal(flattened(fresh)[n], part) for n, part in flattened(second).items())
 
 
 def test_what_is_kept_is_told_apart_by_all_that_cameras_are():
@@ -203,29 +199,6 @@ def test_what_is_kept_is_told_apart_by_all_that_cameras_are():
         assert not torch.allclose(changed.start, base.start, atol=1e-3)
         same = torch.equal(changed.grid.place, base.grid.place)
         assert not same or not torch.equal(changed.grid.seen, base.grid.seen)
-
-
-def test_files_and_batches_keep_every_number(jittered):
-    views, rig = jittered
-    made = conditioner(refine=BOTH, radii=(math.inf, 2.0))
-    one = conditions(made, views, rig)
-    two = conditions(made, shot_of(rig, 4), rig)
-    again = restored(flattened(one))
-    named = flattened(one)
-    assert {"views", "warp", "start", "spread", "grid.place", "grid.sight"} <= set(named)
-    assert set(named) == set(flattened(again))
-    assert all(torch.equal(part, flattened(again)[name]) for name, part in named.items())
-    halves = {k: v.half() if v.is_floating_point() else v for k, v in named.items()}
-    for name, part in flattened(restored(halves)).items():
-        assert part.dtype in (torch.float32, torch.bool) and bool(torch.isfinite(part).all())
-        torch.testing.assert_close(part.float(), named[name].float(), rtol=1e-3, atol=1e-4)
-    both = collated([one, two])
-    for number, single in enumerate((one, two)):
-        for name, part in flattened(single).items():
-            assert torch.equal(flattened(both)[name][number : number + 1], part), name
-    few = Conditions(one.views)
-    assert restored(flattened(few)).grid is None and collated([few, few]).warp is None
-    assert isinstance(both.to(torch.device("cpu")).grid, LatentGrid)
 
 
 def test_views_of_several_sizes_stay_apart():
@@ -279,50 +252,3 @@ def test_a_rig_with_a_sphere_of_its_own():
     torch.testing.assert_close(given.warp[:, :3], plain, rtol=0, atol=1e-4)
     nearness = given.grid.sight[..., -1][given.grid.seen]
     torch.testing.assert_close(nearness, torch.full_like(nearness, 1 / 1.5))
-
-
-@pytest.mark.parametrize(
-    "key,values",
-    [
-        ("ssdd.condition", {"condition": "warp"}),
-        ("ssdd.prior", {"prior": "data"}),
-        ("ssdd.prior_sigma", {"sigma": -0.1}),
-        ("ssdd.sphere_radii", {"radii": ()}),
-        ("ssdd.sphere_radii", {"radii": (math.inf, 0.0)}),
-        ("ssdd.sphere_radii", {"radii": (math.nan,)}),
-        ("ssdd.refine", {"refine": ("gain", "focus")}),
-    ],
-)
-def test_values_that_cannot_be_are_named(key, values):
-    with pytest.raises(SpiderEyeError, match=key.replace(".", r"\.")):
-        ConditioningConfig(**values)
-
-
-def test_nothing_is_needed_where_networks_take_views_alone():
-    assert not ConditioningConfig().needed and Config().conditioner() is None
-    for values in ({"grid": True}, {"condition": "latent+warp"}, {"prior": "stitch"},
-                   {"refine": ("gain",)}):  # fmt: skip
-        assert ConditioningConfig(**values).needed
-
-
-@pytest.mark.parametrize("steps", [1, 12])
-def test_a_fresh_model_answers_with_its_start(jittered, steps):
-    """Before training the velocity is 0: the model is the self-calibrated stitch."""
-    config = Config()
-    config.dataset.im_size, config.ssdd.decoder_image_size = SIZE, [W, H]
-    config.ssdd.decoder, config.ssdd.encoder_width = "XXS", 16
-    config.ssdd.fusion_type, config.ssdd.padding = "spherical", "sphere"
-    config.ssdd.condition, config.ssdd.prior = "latent+warp", "stitch"
-    config.ssdd.sphere_radii, config.ssdd.refine = [math.inf, 2.0], list(BOTH)
-    torch.manual_seed(0)
-    model = SpiderEyeModel(config.model()).eval()
-    views, rig = jittered
-    given = conditions(config.conditioner(), views, rig)
-    assert bool((given.spread == 0).all())
-    with torch.no_grad():
-        made = model.decode(model.encode(given), given, torch.randn(1, 3, H, W), steps)
-    assert torch.equal(made, given.start)
-    out = model(given, given.start, torch.ones(1))
-    assert bool((out.velocity == 0).all())
-    out.velocity.sum().backward()
-    assert float(model.decoder.conv_out.weight.grad.abs().sum()) > 0

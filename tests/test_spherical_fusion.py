@@ -97,7 +97,7 @@ def test_a_cell_that_nobody_sees_has_the_learned_token(made):
 @torch.no_grad()
 def test_views_of_several_sizes(made):
     """A view that is twice as fine and says the same is read at the same places."""
-    fusion, latents, grid = made
+    fusion, _, grid = made
     level = [torch.randn(2, C, 1, 1).expand(2, C, 8, 8) for _ in range(5)]
     sizes = [(8, 8), (16, 16), (4, 6), (9, 5), (8, 8)]
     other = [z[..., :1, :1].expand(2, C, *s) for z, s in zip(level, sizes, strict=True)]
