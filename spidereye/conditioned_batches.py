@@ -88,7 +88,8 @@ class ConditionedDataset(Dataset[ConditionedSample]):
         else:
             made = self._cache.get(
                 lambda: self.panoramas.source.origin(index),
-                f"{self._settings} {draw}",
+                # The draws follow from the index, so the same picture elsewhere is another shot.
+                f"{self._settings} {len(self)} {index} {draw}",
                 lambda: self._made(draw, index),
             )
         panorama = made["panorama"]

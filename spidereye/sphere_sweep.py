@@ -25,6 +25,7 @@ from spidereye.view_sampling import Kernel
 # 0.0003, 0.001 and 0.003 give 33.7, 33.8 and 33.4. The plain stitch has 27.9, on its best sphere
 # 30.6.
 _SIGMA = 2.5 / 64  # of the panorama's height: the neighbourhood that has to agree
+_APART = 1e-6  # metres: less is rounding of a rig's file
 _TOLERABLE = 0.001  # mean squared difference of values in [-1, 1] that hardly counts
 
 
@@ -112,7 +113,7 @@ class _Plane:
 
 def stand_apart(cameras: Sequence[Camera]) -> bool:
     """Whether any camera stands elsewhere than in the panorama's centre."""
-    return any(float(camera.position.abs().max()) > 0 for camera in cameras)
+    return any(float(camera.position.abs().max()) > _APART for camera in cameras)
 
 
 def _plane(plan: StitchPlan, views: Sequence[Tensor]) -> _Plane:
