@@ -49,6 +49,11 @@ class Batch:
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.views, self.panorama))
 
+    def shots(self) -> Iterator[tuple[list[Float[Tensor, "1 3 h w"]], list[Camera]]]:
+        """The views of each sample and their believed cameras, of batch shape []."""
+        for sample, views in enumerate(self.views):
+            yield list(views[:, None].unbind(0)), [select(one, sample) for one in self.cameras]
+
 
 @dataclass(frozen=True)
 class RawSample:

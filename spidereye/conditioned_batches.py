@@ -7,9 +7,10 @@ shot can be kept on disk: with `draws` a panorama has only so many different sho
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -20,7 +21,6 @@ from spidereye.picture_cache import PictureCache
 from spidereye.pictures import to_float, to_uint8
 from spidereye.protocols import off_centre
 from spidereye.randomness import generator
-from spidereye.render import select
 from spidereye.rig import Rig, fingerprint
 from spidereye.scene_batches import SceneDataset, SceneRenderer
 from spidereye.sources.scenes import NearScenes
@@ -134,27 +134,29 @@ class ConditionedRenderer:
         views = conditions.views
         assert isinstance(views, Tensor)
         cameras = self.rig.cameras
-        mask = torch.stack([camera.mask() for camera in cameras]).to(self.device)
         return Batch(
             views,
             to_float(panorama),
             cameras,
             cameras,
-            mask.expand(len(samples), *mask.shape),
+            self._mask.expand(len(samples), *self._mask.shape),
             [sample.index for sample in samples],
             [sample.name for sample in samples],
             conditions,
         )
+
+    @cached_property
+    def _mask(self) -> Bool[Tensor, "N h w"]:
+        return torch.stack([camera.mask() for camera in self.rig.cameras]).to(self.device)
 
 
 def condition_each(
     conditioner: Conditioner, batch: Batch, sphere_radius: float = float("inf")
 ) -> list[Conditions]:
     """The conditions of every shot of a batch, each by itself, on the CPU."""
-    made = []
-    for one, views in enumerate(batch.views):
-        cameras = [select(camera, one) for camera in batch.cameras]
-        shot = list(views[:, None].unbind(0))
-        found = conditioner.calibrated(shot, cameras, sphere_radius)
-        made.append(conditioner(shot, cameras, found, sphere_radius))
-    return made
+    return [
+        conditioner(
+            shot, cameras, conditioner.calibrated(shot, cameras, sphere_radius), sphere_radius
+        )
+        for shot, cameras in batch.shots()
+    ]

@@ -6,10 +6,8 @@ here is tensors, made once for a shot and the same in training, evaluation and u
 """
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Float64
@@ -18,6 +16,7 @@ from torch import Tensor
 from spidereye.camera import Camera
 from spidereye.conditions import RESIDUAL, SHOT, WARPED, ConditioningConfig, Conditions
 from spidereye.latent_grid import LatentGrid, latent_grid
+from spidereye.recent import Recent
 from spidereye.recolouring import recoloured_views
 from spidereye.rig import Rig, fingerprint
 from spidereye.rotation import angle_between
@@ -30,8 +29,6 @@ _BLACK = -0.97  # in [-1, 1]: a view that is nowhere brighter is none
 _OFF_STEP = math.radians(0.5)  # of misalignment: finer differences decide nothing of their own
 _MOST_KEPT = 4  # a grid and plans for each of two rigs
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
 class Conditioner:
@@ -43,7 +40,7 @@ class Conditioner:
     config: ConditioningConfig
     height: int
     width: int
-    kept: OrderedDict[str, Any] = field(default_factory=OrderedDict)
+    kept: Recent = field(default_factory=lambda: Recent(_MOST_KEPT))
 
     def calibrated(
         self,
@@ -84,7 +81,7 @@ class Conditioner:
         grid = None
         if self.config.grid:
             key = f"grid {fingerprint(Rig(cameras, sphere_radius))} {present}"
-            grid = self._kept(key, lambda: self._grid(cameras, present, sphere_radius))
+            grid = self.kept.find(key, lambda: self._grid(cameras, present, sphere_radius))
         stacked = _together(views)
         if not self.config.warp and self.config.prior == "noise":
             return Conditions(stacked, grid)
@@ -92,7 +89,7 @@ class Conditioner:
         some = tuple(cameras[number] for number in present)
         off = round(off / _OFF_STEP) * _OFF_STEP
         key = f"panorama {fingerprint(Rig(some, sphere_radius))} {off}"
-        plan, sharper = self._kept(key, lambda: self._plans(some, sphere_radius, off))
+        plan, sharper = self.kept.find(key, lambda: self._plans(some, sphere_radius, off))
         shown = [views[number] for number in present]
         swept = plan(shown, WARPED)
         made = swept.panorama if sharper is None else sharper(shown, swept.panorama)
@@ -131,15 +128,6 @@ class Conditioner:
     def _radii(self, radius: float) -> tuple[float, ...]:
         first, *others = self.config.radii
         return (radius if math.isfinite(radius) else first, *others)
-
-    def _kept(self, key: str, make: Callable[[], T]) -> T:
-        """What is kept under a key, or made in place of what was used longest ago."""
-        if key not in self.kept:
-            while len(self.kept) >= _MOST_KEPT:
-                self.kept.popitem(last=False)
-            self.kept[key] = make()
-        self.kept.move_to_end(key)
-        return self.kept[key]
 
 
 def _channels(
@@ -201,10 +189,7 @@ def _corrected(
     turned = tuple(camera.to(torch.device("cpu"), torch.float64) for camera in cameras)
     if found is None:
         return made, turned
-    turned = tuple(
-        replace(camera, rotation=new.rotation)
-        for camera, new in zip(turned, found.cameras, strict=True)
-    )
+    turned = found.turned(turned)
     return recoloured_views(made, turned, found.gain, found.offset), turned
 
 

@@ -12,8 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spidereye.errors import SpiderEyeError
-from spidereye.layers import group_count
-from spidereye.sphere_padding import conv3x3
+from spidereye.layers import conv3x3, group_count
 from spidereye.spherical_fusion import SphericalFusion
 
 

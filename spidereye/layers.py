@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from spidereye.sphere_padding import conv3x3
+from spidereye.sphere_padding import pad_sphere
+
+PADDINGS = ("zeros", "sphere")
 
 
 def group_count(width: int) -> int:
@@ -23,6 +25,29 @@ def resize_nearest(x: Float[Tensor, "B C h w"], like: Tensor) -> Float[Tensor, "
 def modulate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """x·(1 + scale) + shift."""
     return x * (1 + scale) + shift
+
+
+class SphereConv2d(nn.Conv2d):
+    """3x3 convolution that pads by one cell of the sphere where nn.Conv2d pads by zeros. Parameters
+    and their names are those of nn.Conv2d, so state dicts fit both."""
+
+    def __init__(self, width_in: int, width_out: int, stride: int = 1):
+        super().__init__(width_in, width_out, 3, stride=stride)
+
+    def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
+        return super().forward(pad_sphere(input, 1, 1, 1, 1))
+
+
+def conv3x3(width_in: int, width_out: int, padding: str = "zeros", stride: int = 1) -> nn.Conv2d:
+    """The 3x3 convolution of a network whose grid is padded by `padding`, one of PADDINGS.
+
+    Raises ValueError for another name.
+    """
+    if padding not in PADDINGS:
+        raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
+    if padding == "sphere":
+        return SphereConv2d(width_in, width_out, stride)
+    return nn.Conv2d(width_in, width_out, 3, stride=stride, padding=1)
 
 
 class TimeEmbedding(nn.Module):

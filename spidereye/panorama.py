@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from spidereye import sphere_padding
+
 
 def panorama_rays(
     height: int,
@@ -66,11 +68,7 @@ def pad_sphere(x: Float[Tensor, "B C H W"], pad: int) -> Float[Tensor, "B C H+2*
         raise ValueError(f"a panorama needs an even width to cross its poles, got {width}")
     if pad > height or pad > width:
         raise ValueError(f"cannot continue a {width}x{height} panorama by {pad} pixels")
-    opposite = torch.roll(x, width // 2, dims=-1)
-    above = opposite[..., :pad, :].flip(-2)
-    below = opposite[..., height - pad :, :].flip(-2)
-    x = torch.cat((above, x, below), dim=-2)
-    return torch.cat((x[..., width - pad :], x, x[..., :pad]), dim=-1)
+    return sphere_padding.pad_sphere(x, pad, pad, pad, pad)
 
 
 def sample_panorama(

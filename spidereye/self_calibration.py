@@ -58,6 +58,11 @@ class Calibrated:
     blank: tuple[int, ...]
     notes: list[str]
 
+    def turned(self, cameras: Sequence[Camera]) -> tuple[Camera, ...]:
+        """The cameras of the same views, at any size, with the rotations found."""
+        pairs = zip(cameras, self.cameras, strict=True)
+        return tuple(replace(camera, rotation=new.rotation) for camera, new in pairs)
+
 
 @torch.no_grad()
 def self_calibrate(

@@ -6,8 +6,7 @@ other devices, work on floats.
 """
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,6 +23,7 @@ from spidereye.frame_stitching import FramePlan
 from spidereye.model import SpiderEyeModel
 from spidereye.pictures import resize_area, to_uint8
 from spidereye.randomness import normal
+from spidereye.recent import Recent
 from spidereye.recolouring import recoloured_views
 from spidereye.rig import Rig, fingerprint
 from spidereye.self_calibration import Calibrated
@@ -54,7 +54,7 @@ class ShotStitch:
     kernel: Kernel
     blend: Blend
     device: torch.device
-    plans: OrderedDict[str, FramePlan | StitchPlan] = field(default_factory=OrderedDict)
+    plans: Recent = field(default_factory=lambda: Recent(_MOST_PLANS))
 
     def __call__(self, shot: Shot, rig: Rig, found: Calibrated | None) -> Made:
         """(8-bit panorama, how many views see each pixel) of a shot of a rig. Black views count
@@ -89,7 +89,7 @@ class ShotStitch:
                 off, blank,
             )  # fmt: skip
 
-        plan = self._plan(f"{fingerprint(rig)} {shot.sizes} {off} {blank}", make)
+        plan = self.plans.find(f"{fingerprint(rig)} {shot.sizes} {off} {blank}", make)
         assert isinstance(plan, FramePlan)
         colours = () if found is None else (found.gain, found.offset)
         made, times = plan(shot.pictures, *colours), len(plan.count) // height
@@ -109,7 +109,7 @@ class ShotStitch:
                 self.device, off, blank,
             )  # fmt: skip
 
-        plan = self._plan(f"{fingerprint(rig)} {off} {blank}", make)
+        plan = self.plans.find(f"{fingerprint(rig)} {off} {blank}", make)
         assert isinstance(plan, StitchPlan)
         made = plan([view.to(self.device) for view in corrected_views(shot, found)])
         return in_bytes(made.panorama), made.count[0, 0].to(torch.uint8).cpu().numpy()
@@ -118,15 +118,6 @@ class ShotStitch:
         """In radians, in whole steps."""
         step = _MISALIGNMENT_STEP * 2 * math.pi / self.size[0]
         return 0.0 if found is None else round(found.misalignment / step) * step
-
-    def _plan(self, key: str, make: Callable[[], FramePlan | StitchPlan]) -> FramePlan | StitchPlan:
-        """The plan kept under a key, or a new one in place of the one used longest ago."""
-        if key not in self.plans:
-            while len(self.plans) >= _MOST_PLANS:
-                self.plans.popitem(last=False)
-            self.plans[key] = make()
-        self.plans.move_to_end(key)
-        return self.plans[key]
 
 
 @dataclass(frozen=True)
@@ -268,7 +259,4 @@ def in_bytes(panorama: Float[Tensor, "1 3 H W"]) -> UInt8[np.ndarray, "H W 3"]:
 
 def turned(rig: Rig, found: Calibrated | None) -> Rig:
     """The rig with the rotations that were found."""
-    if found is None:
-        return rig
-    pairs = zip(rig.cameras, found.cameras, strict=True)
-    return replace(rig, cameras=tuple(replace(c, rotation=new.rotation) for c, new in pairs))
+    return rig if found is None else replace(rig, cameras=found.turned(rig.cameras))

@@ -1,18 +1,15 @@
-"""Padding of an equirectangular grid with what lies beyond its edges on the sphere, and the 3x3
-convolution that pads so.
+"""An equirectangular grid continued by what lies beyond its edges on the sphere.
 
 Columns wrap in longitude. Over a pole the grid continues on the opposite meridian: row -1-k is row
 k, and row H+k is row H-1-k, both shifted by W/2 columns. This commutes with rolling the columns,
-so a network of such convolutions has no seam. It does not commute with other rotations.
+so a network of convolutions that pad so has no seam. It does not commute with other rotations.
 """
 
 from itertools import pairwise
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-
-PADDINGS = ("zeros", "sphere")
+from torch import Tensor
 
 
 def pad_sphere(
@@ -29,29 +26,6 @@ def pad_sphere(
             f"column j + W/2; got {x.shape[2]}x{x.shape[3]}"
         )
     return _extended(_extended(x, 2, top, bottom), 3, left, right)
-
-
-class SphereConv2d(nn.Conv2d):
-    """3x3 convolution that pads by one cell of the sphere where nn.Conv2d pads by zeros. Parameters
-    and their names are those of nn.Conv2d, so state dicts fit both."""
-
-    def __init__(self, width_in: int, width_out: int, stride: int = 1):
-        super().__init__(width_in, width_out, 3, stride=stride)
-
-    def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
-        return super().forward(pad_sphere(input, 1, 1, 1, 1))
-
-
-def conv3x3(width_in: int, width_out: int, padding: str = "zeros", stride: int = 1) -> nn.Conv2d:
-    """The 3x3 convolution of a network whose grid is padded by `padding`, one of PADDINGS.
-
-    Raises ValueError for another name.
-    """
-    if padding not in PADDINGS:
-        raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
-    if padding == "sphere":
-        return SphereConv2d(width_in, width_out, stride)
-    return nn.Conv2d(width_in, width_out, 3, stride=stride, padding=1)
 
 
 def _extended(x: Tensor, dim: int, before: int, after: int) -> Tensor:

@@ -2,17 +2,15 @@
 shots, a row each."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from spidereye.batches import Batch
-from spidereye.camera import Camera
 from spidereye.conditioning import Conditioner
 from spidereye.conditions import Conditions, collated
-from spidereye.render import select
 from spidereye.self_calibration import Calibrated, Refinement, self_calibrate
 from spidereye.stitching import stitch
 
@@ -33,7 +31,7 @@ class CalibratedShots:
         if refine not in self._made:
             self._made[refine] = [
                 self_calibrate(shot, cameras, refine, self._reference, self._radius)
-                for shot, cameras in self._shots()
+                for shot, cameras in self._batch.shots()
             ]
         return self._made[refine]
 
@@ -43,14 +41,9 @@ class CalibratedShots:
         found = self.by(refine) if refine else [None] * len(self._batch.indices)
         made = [
             conditioner(shot, cameras, one, self._radius)
-            for (shot, cameras), one in zip(self._shots(), found, strict=True)
+            for (shot, cameras), one in zip(self._batch.shots(), found, strict=True)
         ]
         return collated(made)
-
-    def _shots(self) -> Iterator[tuple[list[Tensor], list[Camera]]]:
-        for sample, views in enumerate(self._batch.views):
-            cameras = [select(camera, sample) for camera in self._batch.cameras]
-            yield list(views[:, None].unbind(0)), cameras
 
 
 def refinements(refine: Sequence[Refinement]) -> dict[str, tuple[Refinement, ...]]:

@@ -9,9 +9,9 @@ from torch import nn
 from spidereye.attention import REACH, WINDOW, LocalAttention
 from spidereye.decoder import DecoderConfig, UViT
 from spidereye.errors import SpiderEyeError
-from spidereye.layers import Downsample, Upsample
+from spidereye.layers import PADDINGS, Downsample, SphereConv2d, Upsample, conv3x3
 from spidereye.metrics import seam_error
-from spidereye.sphere_padding import PADDINGS, SphereConv2d, conv3x3, pad_sphere
+from spidereye.sphere_padding import pad_sphere
 
 GRIDS = [(4, 8), (8, 16), (5, 10), (1, 2), (3, 4)]
 AMOUNTS = [(0, 0, 0, 0), (1, 1, 1, 1), (1, 0, 0, 2), (7, 10, 7, 13), (25, 31, 40, 33)]

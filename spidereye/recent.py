@@ -1,0 +1,22 @@
+"""What was made for the keys that were used last."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+
+class Recent(OrderedDict[str, Any]):
+    """At most `most` things by their keys; where one more is made, that used longest ago goes."""
+
+    def __init__(self, most: int = 1):
+        super().__init__()
+        self.most = most
+
+    def find(self, key: str, make: Callable[[], Any]) -> Any:
+        """What is kept under the key, or made now."""
+        if key not in self:
+            while len(self) >= self.most:
+                self.popitem(last=False)
+            self[key] = make()
+        self.move_to_end(key)
+        return self[key]
