@@ -114,7 +114,7 @@ def _prepared(dataset: PanoramaDataset, render: Renderer, rig: Rig) -> Shots:
 def _near(rig: Rig, distance: float, config: Config, count: int, seed: int) -> Shots:
     rig, scenes = off_centre(rig, distance), NearScenes(count, seed)
     dataset = SceneDataset(scenes, rig.cameras, config.panorama_size)
-    return Shots(dataset, SceneRenderer(rig, scenes.names, torch.device("cpu")), rig)
+    return Shots(dataset, SceneRenderer(rig, torch.device("cpu")), rig)
 
 
 def _misbelieved(batch: Batch, point: Point) -> Batch:

@@ -25,7 +25,7 @@ from spidereye.rig import Rig, fingerprint
 from spidereye.scene_batches import SceneDataset, SceneRenderer
 from spidereye.sources.scenes import NearScenes
 
-_VERSION = 3  # of what is kept: raise it where conditions change
+_VERSION = 4  # of what is kept: raise it where conditions change
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class ConditionedDataset(Dataset[ConditionedSample]):
         rig = off_centre(self.render.rig, low + (high - low) * place)
         scenes = NearScenes(number + 1, self.render.seed, "train")
         dataset = SceneDataset(scenes, rig.cameras, self.panoramas.size)
-        return SceneRenderer(rig, scenes.names, torch.device("cpu"))([dataset[number]])
+        return SceneRenderer(rig, torch.device("cpu"))([dataset[number]])
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from spidereye.camera import Camera
 from spidereye.conditions import RESIDUAL, SHOT, WARPED, ConditioningConfig, Conditions
 from spidereye.latent_grid import LatentGrid, latent_grid
 from spidereye.recent import Recent
-from spidereye.recolouring import recoloured_views
+from spidereye.recolouring import CLIPPED, recoloured_views
 from spidereye.rig import Rig, fingerprint
 from spidereye.rotation import angle_between
 from spidereye.rotation_blur import rotation_blur, unknown_rotation
@@ -27,7 +27,8 @@ from spidereye.super_resolution import SuperResolution
 
 _BLACK = -0.97  # in [-1, 1]: a view that is nowhere brighter is none
 _OFF_STEP = math.radians(0.5)  # of misalignment: finer differences decide nothing of their own
-_MOST_KEPT = 4  # a grid and plans for each of two rigs
+_MOST_KEPT = 6  # a grid, a sweep and an A for each of two rigs
+_LEAST_SHARE = 1e-3  # of a pixel: views that count less are no second opinion
 
 
 @dataclass(frozen=True)
@@ -70,60 +71,71 @@ class Conditioner:
         fine: the same views larger, and their cameras, for what geometry makes of them; None: as
         large as the networks take them.
         """
-        absent = {number for number, view in enumerate(views) if float(view.amax()) < _BLACK}
-        off = 0.0
-        if found is not None:
-            off, absent = found.misalignment, absent | set(found.blank)
-        present = tuple(number for number in range(len(views)) if number not in absent)
-        present = present or tuple(range(len(views)))
+        every = range(len(views))
+        present = [number for number in every if float(views[number].amax()) >= _BLACK] or every
+        blank = () if found is None else found.blank
         large = (views, cameras) if fine is None else fine
         views, cameras = _corrected(views, cameras, found)
         grid = None
         if self.config.grid:
-            key = f"grid {fingerprint(Rig(cameras, sphere_radius))} {present}"
-            grid = self.kept.find(key, lambda: self._grid(cameras, present, sphere_radius))
+            looking = [number for number in present if number not in blank] or present
+            key = f"grid {fingerprint(Rig(cameras, sphere_radius))} {looking}"
+            grid = self.kept.find(key, lambda: self._grid(cameras, looking, sphere_radius))
         stacked = _together(views)
         if not self.config.warp and self.config.prior == "noise":
             return Conditions(stacked, grid)
         views, cameras = _corrected(*large, found)
         some = tuple(cameras[number] for number in present)
-        off = round(off / _OFF_STEP) * _OFF_STEP
-        key = f"panorama {fingerprint(Rig(some, sphere_radius))} {off}"
-        plan, sharper = self.kept.find(key, lambda: self._plans(some, sphere_radius, off))
-        shown = [views[number] for number in present]
-        swept = plan(shown, WARPED)
-        made = swept.panorama if sharper is None else sharper(shown, swept.panorama)
+        swept, made = self._panoramas(
+            [views[number] for number in present],
+            [_telling(large[0][number], number in blank) for number in present],
+            some,
+            sphere_radius,
+            0.0 if found is None else found.misalignment,
+            tuple(place for place, number in enumerate(present) if number in blank),
+        )
         seen = (swept.count > 0).to(made)
         warp = shot = None
         if self.config.warp:
             turns = _turns(large[1], found)[list(present)]
             warp = _channels(swept, made, seen, unknown_rotation(turns))
-            shot = _changes(turns, found, list(present))
+            shot = _changes(turns, found, present)
         if self.config.prior == "noise":
             return Conditions(stacked, grid, warp, shot=shot)
         spread = self.config.sigma * seen + (1 - seen)
         return Conditions(stacked, grid, warp, made, spread, shot)
 
-    def _grid(
-        self, cameras: Sequence[Camera], present: tuple[int, ...], radius: float
-    ) -> LatentGrid:
+    def _grid(self, cameras: Sequence[Camera], looking: Sequence[int], radius: float) -> LatentGrid:
         factor = self.config.factor
         radii = self._radii(radius)
         grid = latent_grid(cameras, self.height // factor, self.width // factor, radii)
-        here = torch.tensor([number in present for number in range(len(cameras))])
+        here = torch.tensor([number in looking for number in range(len(cameras))])
         return grid._replace(seen=grid.seen & here[:, None, None, None])
 
-    def _plans(
-        self, cameras: Sequence[Camera], radius: float, off: float
-    ) -> tuple[SweepPlan, SuperResolution | None]:
-        """How views become a panorama, and how it becomes sharper. From places apart they do not
-        show one panorama.
-        """
-        height, width = self.height, self.width
-        plan = SweepPlan.for_cameras(cameras, height, width, self._radii(radius), misalignment=off)
+    def _panoramas(
+        self,
+        views: Sequence[Float[Tensor, "1 3 _ _"]],
+        told: Sequence[Bool[Tensor, "1 3 _ _"]],
+        cameras: tuple[Camera, ...],
+        radius: float,
+        off: float,
+        blank: tuple[int, ...],
+    ) -> tuple[Swept, Float[Tensor, "1 3 H W"]]:
+        """What the views become on spheres, and the panorama on the first that explains them."""
+        height, width, radii = self.height, self.width, self._radii(radius)
+        rig, off = fingerprint(Rig(cameras, radius)), round(off / _OFF_STEP) * _OFF_STEP
+        swept = self.kept.find(
+            f"sweep {rig} {off} {blank}",
+            lambda: SweepPlan.for_cameras(
+                cameras, height, width, radii, misalignment=off, blank=blank
+            ),
+        )(views, WARPED)
         if not SuperResolution.is_possible(cameras, height, width):
-            return plan, None
-        return plan, SuperResolution.for_cameras(cameras, height, width)
+            return swept, swept.panorama
+        sharper = self.kept.find(
+            f"sharper {rig}", lambda: SuperResolution.for_cameras(cameras, height, width, radii[0])
+        )
+        return swept, sharper(views, swept.panorama, told)
 
     def _radii(self, radius: float) -> tuple[float, ...]:
         first, *others = self.config.radii
@@ -147,13 +159,18 @@ def _channels(
             made,
             (swept.planes - made[:, None]).flatten(1, 2) / RESIDUAL,
             swept.apart.flatten(1, 2) / RESIDUAL,
-            (different * (swept.share > 0)).flatten(1, 2) / RESIDUAL,
+            (different * (swept.share > _LEAST_SHARE)).flatten(1, 2) / RESIDUAL,
             (rotation_blur(made, unknown) - made) / RESIDUAL,
             swept.share.flatten(1, 2),
             seen,
         ),
         dim=1,
     )
+
+
+def _telling(view: Float[Tensor, "1 3 h w"], blank: bool) -> Bool[Tensor, "1 3 h w"]:
+    """The values of a view, as the camera gave it, that are not clipped; of a blank one none."""
+    return (view.float().cpu().abs() < 1 - CLIPPED) & torch.tensor(not blank)
 
 
 def _turns(cameras: Sequence[Camera], found: Calibrated | None) -> Float64[Tensor, " N"]:
@@ -169,12 +186,15 @@ def _turns(cameras: Sequence[Camera], found: Calibrated | None) -> Float64[Tenso
 
 
 def _changes(
-    turns: Float64[Tensor, " N"], found: Calibrated | None, present: list[int]
+    turns: Float64[Tensor, " N"], found: Calibrated | None, present: Sequence[int]
 ) -> Float[Tensor, "1 3"]:
     """The shot's numbers: see SHOT. turns: of the views that are present."""
     if found is None:
         return torch.zeros(1, len(SHOT))
-    turn, gain = turns.square().mean().sqrt(), found.gain[present].log().square().mean().sqrt()
+    turn, gain = (
+        turns.square().mean().sqrt(),
+        found.gain[list(present)].log().square().mean().sqrt(),
+    )
     values = torch.stack((turn, gain, turn.new_tensor(found.misalignment)))
     return (values / turn.new_tensor(SHOT)).float().clamp(max=5.0)[None]
 

@@ -135,6 +135,12 @@ def _check_numbers(config: Config) -> None:
     for key, value in shares.items():
         if not 0 <= value <= 1:
             raise SpiderEyeError(f"{key} is a share and must lie in [0, 1], got {value}")
+    ssdd = config.ssdd
+    if ssdd.prior == "stitch" and ssdd.prior_sigma == 0 and training.first_step == 0:
+        raise SpiderEyeError(
+            "with ssdd.prior=stitch and ssdd.prior_sigma=0 what the decoder says counts at t = 1 "
+            "only: set training.first_step above 0 (SpiderEye360 has 0.7), or ssdd.prior_sigma"
+        )
     if len(data.off_centre) != 2 or not 0 <= data.off_centre[0] <= data.off_centre[1]:
         raise SpiderEyeError(
             f"dataset.off_centre is [from, to] in metres from the centre, got {data.off_centre}"

@@ -71,6 +71,17 @@ def pad_sphere(x: Float[Tensor, "B C H W"], pad: int) -> Float[Tensor, "B C H+2*
     return sphere_padding.pad_sphere(x, pad, pad, pad, pad)
 
 
+def blurred(picture: Float[Tensor, "B C H W"], sigma: float) -> Float[Tensor, "B C H W"]:
+    """A panorama's Gaussian means over `sigma` pixels along rows and columns."""
+    reach = min(math.ceil(3 * sigma), picture.shape[-2])
+    offset = torch.arange(-reach, reach + 1, device=picture.device, dtype=picture.dtype)
+    bell = (-0.5 * (offset / sigma).square()).exp()
+    bell = bell / bell.sum()
+    flat = pad_sphere(picture, reach).flatten(0, 1)[:, None]
+    made = F.conv2d(F.conv2d(flat, bell.view(1, 1, 1, -1)), bell.view(1, 1, -1, 1))
+    return made.view_as(picture)
+
+
 def sample_panorama(
     panorama: Float[Tensor, "B C H W"], rays: Float[Tensor, "B h w 3"]
 ) -> Float[Tensor, "B C h w"]:

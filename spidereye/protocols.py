@@ -107,7 +107,7 @@ def shots_of(
     if not protocol.needs_panoramas:
         rig = off_centre(renderer.rig, protocol.off_centre)
         near = NearScenes(scenes)
-        render = SceneRenderer(rig, near.names, renderer.device)
+        render = SceneRenderer(rig, renderer.device)
         return Shots(SceneDataset(near, rig.cameras, size), render, rig, few=1)
     assert dataset is not None, f"protocol {protocol.name} needs panoramas"
     rig = renderer.rig

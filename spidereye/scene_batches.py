@@ -30,6 +30,7 @@ class SceneSample:
     views: UInt8[Tensor, "N 3 h w"]
     target: UInt8[Tensor, "H W 3"]
     index: int
+    name: str
 
 
 class SceneDataset(Dataset[SceneSample]):
@@ -46,7 +47,7 @@ class SceneDataset(Dataset[SceneSample]):
         scene = self.scenes.scene(index)
         views = torch.stack([to_uint8(v) for v in render_rig(scene, self.cameras, _POINTS)])
         target = resize_area(scene.panorama(_FINENESS * self.size[0]), *self.size)
-        return SceneSample(views, torch.from_numpy(target), index)
+        return SceneSample(views, torch.from_numpy(target), index, self.scenes.name(index))
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,6 @@ class SceneRenderer:
     """Makes batches of such samples on `device`. rig: whose cameras made the views."""
 
     rig: Rig
-    names: Sequence[str]
     device: torch.device
 
     def __call__(self, samples: Sequence[SceneSample]) -> Batch:
@@ -70,5 +70,5 @@ class SceneRenderer:
             cameras,
             mask.expand(count, *mask.shape),
             [sample.index for sample in samples],
-            [self.names[sample.index] for sample in samples],
+            [sample.name for sample in samples],
         )

@@ -140,6 +140,30 @@ def test_a_black_view_is_none(jittered, refine, black):
     assert bool(conditions(conditioner(), views, rig).grid.seen[:, black].any())
 
 
+@pytest.mark.parametrize("refine", [(), BOTH])
+def test_a_burnt_view_counts_where_no_other_sees(refine):
+    rig = rig_of()
+    two = replace(rig, cameras=rig.cameras[:3:2])  # front and back
+    narrow = tuple(replace(c, lens=c.lens.zoomed(torch.tensor(1.6).double())) for c in two.cameras)
+    views = shot_of(replace(two, cameras=narrow))
+    burnt = [views[0], torch.ones_like(views[1])]
+    given = conditions(conditioner(refine=refine), burnt, replace(two, cameras=narrow))
+    behind = given.start[..., H // 4 : -H // 4, : W // 16]
+    # Without self-calibration nobody knows that it is burnt; it is bright either way.
+    assert float(behind.min()) > 0.95 and bool((given.spread[..., : W // 16] < 1).any())
+    front = (..., slice(H // 4, -H // 4), slice(3 * W // 8, 5 * W // 8))
+    clean = conditions(conditioner(refine=refine), views, replace(two, cameras=narrow))
+    torch.testing.assert_close(given.start[front], clean.start[front], atol=0.1, rtol=0)
+    # Where another sees, it is no second opinion.
+    four = shot_of(rig)
+    four[2] = torch.ones_like(four[2])
+    if refine:
+        made = conditions(conditioner(refine=refine), four, rig)
+        black = [four[0], four[1], torch.full_like(four[2], -1.0), four[3]]
+        other = conditions(conditioner(refine=refine), black, rig)
+        torch.testing.assert_close(made.start, other.start, rtol=0, atol=5e-3)
+
+
 def test_all_views_black_is_no_error():
     rig = rig_of()
     views = [torch.full((1, 3, SIZE, SIZE), -1.0) for _ in range(4)]
@@ -176,7 +200,7 @@ def test_what_cameras_decide_is_made_once_for_a_rig(monkeypatch):
     assert calls == {"grid": 2, "plan": 2, "sharper": 2}
     for seed in range(4):  # what was used longest ago makes room
         conditions(made, shot_of(rig), shaken(rig, seed + 5))
-    assert len(made.kept) <= 4
+    assert len(made.kept) <= 6
     fresh = conditions(conditioner(), shot_of(rig), other)
     assert flattened(fresh).keys() == flattened(second).keys()
     assert all(torch.equal(flattened(fresh)[n], part) for n, part in flattened(second).items())
@@ -249,6 +273,7 @@ def test_a_rig_with_a_sphere_of_its_own():
     views = shot_of(rig_of())
     given = conditions(conditioner(prior="noise"), views, rig)
     plain = stitch(views, rig.cameras, H, W, 1.5).panorama
-    torch.testing.assert_close(given.warp[:, :3], plain, rtol=0, atol=1e-4)
+    plane = given.warp[:, :3] + conditioning.RESIDUAL * given.warp[:, 3:6]
+    torch.testing.assert_close(plane, plain, rtol=0, atol=1e-4)
     nearness = given.grid.sight[..., -1][given.grid.seen]
     torch.testing.assert_close(nearness, torch.full_like(nearness, 1 / 1.5))

@@ -272,3 +272,23 @@ def test_a_single_view_and_odd_shapes_are_no_trouble():
 def test_an_unknown_refinement_names_the_choices():
     with pytest.raises(SpiderEyeError, match="gain and rotation, got 'foo'"):
         self_calibrate([], [], ("foo",))
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.0, 1.1])
+def test_rotations_that_mend_nothing_are_left_out(factor):
+    """A wrong focal length is no rotation: views stay as far apart whatever the rotations are."""
+    picture = panorama()
+    views, believed, _ = shaken(picture, colours=False, poses=factor == 1)
+    wrong = [replace(c, lens=c.lens.zoomed(torch.tensor(factor).double())) for c in believed]
+    found = self_calibrate(views, wrong, ("gain", "rotation"))
+    turned = any(
+        not torch.equal(one.rotation, two.rotation)
+        for one, two in zip(found.cameras, wrong, strict=True)
+    )
+    assert turned == (factor == 1)
+    said = [note for note in found.notes if "lenses or positions may be wrong" in note]
+    assert bool(said) == (factor != 1), found.notes
+    if factor != 1:
+        assert found.misalignment > DEGREE
+        gain_alone = self_calibrate(views, wrong, ("gain",))
+        assert torch.equal(found.gain, gain_alone.gain)

@@ -86,10 +86,14 @@ class NearScenes:
 
     def __init__(self, count: int, seed: int = 0, split: Literal["train", "val"] = "val") -> None:
         self._key = (seed, _NEAR_NUMBER[split])
-        self.names: Sequence[str] = [f"near-scene-{index:05d}" for index in range(count)]
+        self._count = count
 
     def __len__(self) -> int:
-        return len(self.names)
+        return self._count
+
+    def name(self, index: int) -> str:
+        """Of scene `index`."""
+        return f"near-scene-{index:05d}"
 
     def scene(self, index: int) -> Scene:
         """Scene `index` (0 … len-1): of the scenes drawn for it, the first that is near enough
