@@ -120,8 +120,7 @@ def untrained(config: str, out: Path, data: Path) -> dict:
     """The row of the weights that training starts from: what the note's EMA still is before its
     start."""
     from spidereye.checkpoint import Checkpoint, save_checkpoint
-    from spidereye.config import config_to_dict
-    from spidereye.config_files import load_config
+    from spidereye.config_files import config_to_dict, load_config
     from spidereye.model import SpiderEyeModel
 
     arguments = overrides(config, out, data)

@@ -7,7 +7,7 @@ checked here, all of them before any work starts, and an error names the key.
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from spidereye.conditioned_batches import Parallax
 from spidereye.conditioning import Conditioner
@@ -150,7 +150,7 @@ class EvaluationConfig:
 
     protocols: list[str] = field(default_factory=lambda: ["clean", "jitter"])  # see protocols.py
     batch_size: int = 4  # per process
-    steps: list[int] = field(default_factory=list)  # a row for each; none: fm_sampler.steps
+    steps: list[int] = field(default_factory=list)  # a row for each; none: sampler_steps
     refine: list[str] = field(default_factory=lambda: ["gain", "rotation"])  # stitch, + each of it
     reference_view: str = "front"  # protocol jitter_reference: the view that gets no jitter
     parallax_scenes: int = 12  # protocol parallax: how many
@@ -165,7 +165,7 @@ class Config:
     run_name: str | None = None  # runs/jobs/<run_name>/; None: <date>/<time>
     runs_dir: str = "runs"
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
-    distill_teacher: bool = False
+    distill_teacher: bool = False  # learn the pictures of the teacher ssdd.checkpoint in one step
     ssdd: SsddConfig = field(default_factory=SsddConfig)
     aux_losses: AuxLossesConfig = field(default_factory=AuxLossesConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -177,6 +177,11 @@ class Config:
     def run_folder(self) -> Path:
         """runs/jobs/<run_name>."""
         return Path(self.runs_dir) / "jobs" / str(self.run_name)
+
+    @property
+    def sampler_steps(self) -> int:
+        """Of the sampler where nothing else is asked: one for what was distilled."""
+        return 1 if self.distill_teacher else self.ssdd.fm_sampler.steps
 
     @property
     def panorama_size(self) -> tuple[int, int]:
@@ -288,10 +293,3 @@ class Config:
             conditioning,
             self.panorama_size,
         )
-
-
-def config_to_dict(config: Config) -> dict[str, Any]:
-    """Plain containers, ready for YAML."""
-    from omegaconf import OmegaConf
-
-    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(config)))

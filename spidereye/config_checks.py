@@ -62,8 +62,16 @@ def _check_choices(config: Config) -> None:
     refine = config.evaluation.refine
     if len(set(refine)) < len(refine):
         raise SpiderEyeError(f"evaluation.refine names one refinement twice: {', '.join(refine)}")
-    if config.distill_teacher:
-        raise SpiderEyeError("distill_teacher=true is not available yet; leave it false")
+    if config.distill_teacher and config.ssdd.checkpoint is None:
+        raise SpiderEyeError(
+            "distill_teacher=true needs the teacher: set ssdd.checkpoint to its folder, run name "
+            "or hub id"
+        )
+    if config.distill_teacher and config.task == "train" and config.ssdd.fm_sampler.steps < 2:
+        raise SpiderEyeError(
+            "distill_teacher=true: the teacher decodes in ssdd.fm_sampler.steps, which has to be 2 "
+            f"or more, got {config.ssdd.fm_sampler.steps}"
+        )
 
 
 def _check_numbers(config: Config) -> None:
@@ -135,12 +143,6 @@ def _check_numbers(config: Config) -> None:
     for key, value in shares.items():
         if not 0 <= value <= 1:
             raise SpiderEyeError(f"{key} is a share and must lie in [0, 1], got {value}")
-    ssdd = config.ssdd
-    if ssdd.prior == "stitch" and ssdd.prior_sigma == 0 and training.first_step == 0:
-        raise SpiderEyeError(
-            "with ssdd.prior=stitch and ssdd.prior_sigma=0 what the decoder says counts at t = 1 "
-            "only: set training.first_step above 0 (SpiderEye360 has 0.7), or ssdd.prior_sigma"
-        )
     if len(data.off_centre) != 2 or not 0 <= data.off_centre[0] <= data.off_centre[1]:
         raise SpiderEyeError(
             f"dataset.off_centre is [from, to] in metres from the centre, got {data.off_centre}"

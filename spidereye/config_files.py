@@ -59,6 +59,11 @@ def config_from_dict(values: dict[str, Any], overrides: list[str]) -> Config:
     return config
 
 
+def config_to_dict(config: Config) -> dict[str, Any]:
+    """Plain containers, ready for YAML."""
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(config)))
+
+
 def _explain(name: str, error: Exception) -> str:
     """Hydra's and OmegaConf's several lines as one that names the key and, if it can, the fix."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -181,7 +181,7 @@ def _step_rows(config: Config, label: str) -> dict[str, int]:
     """{row: steps of the sampler}."""
     counts = config.evaluation.steps
     if not counts:
-        return {label: config.ssdd.fm_sampler.steps}
+        return {label: config.sampler_steps}
     return {f"{label}, {count} step{'s' * (count > 1)}": count for count in counts}
 
 

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from spidereye.batches import Renderer
 from spidereye.checkpoint import Weights, read_config
-from spidereye.config import Config, config_to_dict
-from spidereye.config_files import config_from_dict, load_config
+from spidereye.config import Config
+from spidereye.config_files import config_from_dict, config_to_dict, load_config
 from spidereye.errors import SpiderEyeError
 from spidereye.evaluate import Evaluation, evaluate
 from spidereye.judges import Judges
@@ -90,11 +90,14 @@ def run_evaluation(config: Config, folder: Path | None = None) -> list[Evaluatio
             "task=eval needs weights: set ssdd.checkpoint=…, or evaluate the geometric stitches "
             "alone: spidereye eval stitch"
         )
+    found = find_checkpoint(config.ssdd.checkpoint, config.runs_dir)
+    if found.is_ours and read_config(found.path)["distill_teacher"]:
+        config.distill_teacher = True  # which means one step
     accelerator = build_accelerator(config)
     torch.manual_seed(config.seed)  # a published checkpoint leaves the fusion as it starts
     model = SpiderEyeModel(config.model())
     weights: Weights = "ema" if config.ssdd.weights == "ema" else "raw"
-    origin = load_weights(model, find_checkpoint(config.ssdd.checkpoint, config.runs_dir), weights)
+    origin = load_weights(model, found, weights)
     say(accelerator, f"evaluating {origin}")
     model.eval().requires_grad_(False).to(accelerator.device)
     return _evaluate(config, accelerator, model, origin, folder or config.run_folder)

@@ -122,8 +122,17 @@ class TrainingLoss(nn.Module):
             terms["lpips"] = self.lpips(x0, panorama).mean()
         if self.repa is not None:
             terms["repa"] = self.repa(output.features, panorama)
-        total = sum(getattr(self.weights, name) * term for name, term in terms.items())
-        return {**terms, "total": torch.as_tensor(total)}
+        return weighted(terms, self.weights)
+
+
+def weighted(
+    terms: dict[str, Float[Tensor, ""]], weights: LossWeights
+) -> dict[str, Float[Tensor, ""]]:
+    """The terms, and their weighted sum under "total". The term "distillation" stands in for
+    "diffusion"."""
+    factors = vars(weights) | {"distillation": weights.diffusion}
+    total = sum(factors[name] * term for name, term in terms.items())
+    return {**terms, "total": torch.as_tensor(total)}
 
 
 def diffusion_loss(

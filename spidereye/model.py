@@ -61,9 +61,19 @@ class SpiderEyeModel(nn.Module):
         noise = None if posterior_noise is None else posterior_noise.flatten(0, 1)
         latents = posterior.mean if noise is None else posterior.sample(noise)
         z = self.fused(latents.unflatten(0, given.views.shape[:2]).unbind(1), given)
+        velocity, features = self.velocity(z, given, x_t, t)
+        return ModelOutput(velocity, features, posterior)
+
+    def velocity(
+        self,
+        z: Float[Tensor, "B C zH zW"],
+        given: Conditions,
+        x_t: Float[Tensor, "B 3 H W"],
+        t: Float[Tensor, "B"],
+    ) -> tuple[Float[Tensor, "B 3 H W"], Float[Tensor, "B H/8 W/8 D"]]:
+        """Of the flow at x_t, and the decoder's tokens for REPA."""
         decoded = self.decoder(x_t, 1000 * t, z, given.warp, given.shot)
-        velocity = given.velocity(decoded.velocity.float(), x_t, t)
-        return ModelOutput(velocity, decoded.features, posterior)
+        return given.velocity(decoded.velocity.to(x_t.dtype), x_t, t), decoded.features
 
     def encode(self, given: Conditions) -> Float[Tensor, "B C zH zW"]:
         """The panorama latent of shots, from the modes of their views' posteriors."""
@@ -85,8 +95,7 @@ class SpiderEyeModel(nn.Module):
         """A panorama of latent z from the given noise, about [-1, 1], not clamped."""
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
-            made = self.decoder(x, 1000 * t, z, given.warp, given.shot).velocity
-            return given.velocity(made.to(x.dtype), x, t)
+            return self.velocity(z, given, x, t)[0]
 
         return euler(velocity, given.noised(noise), steps, t_pow_shift)
 

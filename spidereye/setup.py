@@ -13,6 +13,7 @@ from spidereye.conditioned_batches import ConditionedDataset, ConditionedRendere
 from spidereye.conditioning import Conditioner
 from spidereye.config import Config
 from spidereye.coverage import ENOUGH_COVERAGE, Coverage, coverage
+from spidereye.distill import DistillationLoss, Teacher
 from spidereye.errors import SpiderEyeError
 from spidereye.losses import RepaTerm, TrainingLoss
 from spidereye.model import SpiderEyeModel
@@ -139,25 +140,43 @@ def datasets(
     return shots, val, Renderers(ConditionedRenderer(rig, device), clean)
 
 
-def build_loss(config: Config, model: SpiderEyeModel) -> TrainingLoss:
-    """The objective with the networks that its terms need; missing weights are an error."""
+def build_loss(
+    config: Config, model: SpiderEyeModel, teacher: Teacher | None = None
+) -> TrainingLoss | DistillationLoss:
+    """The objective with the networks that its terms need; missing weights are an error.
+    teacher: for distilling."""
     lpips = LPIPS.load("vgg") if config.aux_losses.lpips else None
     repa = None
     if config.aux_losses.repa is not None:
-        teacher = DINOv2.load(config.aux_losses.repa.teacher)
+        dino = DINOv2.load(config.aux_losses.repa.teacher)
         head = RepaHead(
-            config.model().decoder.widths[-1], teacher.width, config.aux_losses.repa.n_layers
+            config.model().decoder.widths[-1], dino.width, config.aux_losses.repa.n_layers
         )
-        repa = RepaTerm(teacher, head)
+        repa = RepaTerm(dino, head)
+    if teacher is not None:
+        sampler = config.ssdd.fm_sampler
+        return DistillationLoss(model, teacher, config.losses, sampler, lpips, repa)
     return TrainingLoss(model, config.losses, lpips, repa)
 
 
-def start_weights(config: Config, model: SpiderEyeModel, accelerator: Accelerator) -> None:
-    """Fill a fresh model from ssdd.checkpoint and ssdd.encoder_checkpoint, saying what was loaded.
+def start_weights(
+    config: Config,
+    model: SpiderEyeModel,
+    accelerator: Accelerator,
+    teacher: Teacher | None = None,
+) -> None:
+    """Fill a fresh model from its teacher, or from ssdd.checkpoint and ssdd.encoder_checkpoint,
+    saying what was loaded.
 
     Raises SpiderEyeError for an encoder that would stay frozen and untrained.
     """
     ssdd = config.ssdd
+    if teacher is not None:
+        model.load_state_dict(teacher.model.state_dict())
+        say(
+            accelerator, f"distilling {ssdd.fm_sampler.steps} steps to one; teacher: {teacher.text}"
+        )
+        return
     weights = "ema" if ssdd.weights == "ema" else "raw"
     if ssdd.checkpoint is not None:
         found = find_checkpoint(ssdd.checkpoint, config.runs_dir)
@@ -176,6 +195,24 @@ def refuse_untrained_encoder(config: Config) -> None:
             "ssdd.encoder_train=false would freeze an encoder that was never trained: set "
             "ssdd.encoder_train=true, or give weights with ssdd.encoder_checkpoint=… or "
             "ssdd.checkpoint=…"
+        )
+
+
+def freeze(config: Config, model: SpiderEyeModel) -> None:
+    """What is not trained: the encoder where the configuration says so; of a student all but the
+    decoder, so that its latents stay the teacher's."""
+    model.encoder.requires_grad_(config.ssdd.encoder_train and not config.distill_teacher)
+    model.fusion.requires_grad_(not config.distill_teacher)
+
+
+def refuse_idle_training(config: Config) -> None:
+    """A flow from the stitch itself is learnt at t = 1 only (Conditions.velocity)."""
+    ssdd = config.ssdd
+    known = ssdd.prior == "stitch" and ssdd.prior_sigma == 0
+    if known and config.training.first_step == 0 and not config.distill_teacher:
+        raise SpiderEyeError(
+            "with ssdd.prior=stitch and ssdd.prior_sigma=0 what the decoder says counts at t = 1 "
+            "only: set training.first_step above 0 (SpiderEye360 has 0.7), or ssdd.prior_sigma"
         )
 
 

@@ -196,11 +196,11 @@ class ModelStitch:
         seed: of its noise.
         """
         width, height = self.size
-        sampler = self.config.ssdd.fm_sampler
+        shift = self.config.ssdd.fm_sampler.t_pow_shift
         given = self._conditions(shot, squares, found).to(self.device)
         noise = normal(seed, "stitching noise", [(0,)], (3, height, width)).to(self.device)
         z = self.model.encode(given)
-        made = self.model.decode(z, given, noise, steps or sampler.steps, sampler.t_pow_shift)
+        made = self.model.decode(z, given, noise, steps or self.config.sampler_steps, shift)
         return in_bytes(made)
 
     def _conditions(self, shot: Shot, squares: Shot, found: Calibrated | None) -> Conditions:

@@ -20,7 +20,9 @@ from spidereye.checkpoint import (
     save_checkpoint,
 )
 from spidereye.conditions import Conditions
-from spidereye.config import Config, config_to_dict
+from spidereye.config import Config
+from spidereye.config_files import config_to_dict
+from spidereye.distill import Teacher
 from spidereye.ema import EMA
 from spidereye.errors import SpiderEyeError
 from spidereye.evaluate import Evaluation, evaluate, worker_count
@@ -42,6 +44,8 @@ from spidereye.setup import (
     build_loss,
     compile_networks,
     datasets,
+    freeze,
+    refuse_idle_training,
     say,
     start_weights,
 )
@@ -54,26 +58,29 @@ def train(config: Config, resume_command: str = "") -> Path:
     An existing runs/jobs/<run_name>/last is resumed. Raises SpiderEyeError for what the user can
     mend, and for a loss that is not finite (the last good checkpoint stays).
     """
+    refuse_idle_training(config)
     accelerator = build_accelerator(config)
     folder = config.run_folder
     train_data, val_data, render = datasets(config, accelerator)
     rig = config.rig_of_file()
     torch.manual_seed(config.seed)
     model = SpiderEyeModel(config.model())
-    loss = build_loss(config, model)
+    teacher = Teacher.load(config) if config.distill_teacher else None
+    loss = build_loss(config, model, teacher)
     state = TrainingState()
     last = folder / "last"
     resumed = load_checkpoint(last) if is_checkpoint(last) else None
     if resumed is None:
-        start_weights(config, model, accelerator)
-    model.encoder.requires_grad_(config.ssdd.encoder_train)
+        start_weights(config, model, accelerator, teacher)
+    freeze(config, model)
     ema = EMA(model.to(accelerator.device), config.ssdd.ema)
     optimizer = build_optimizer(loss, config.training)
     if resumed is not None:
         state = restore(resumed, loss, ema, optimizer, last)
         say(accelerator, f"resuming {folder} at step {state.step}, epoch {state.epoch}")
         say(accelerator, _changes(resumed.config, config_to_dict(config)))
-    compile_networks(config, model)
+    for networks in (model, teacher.model) if teacher else (model,):
+        compile_networks(config, networks)
     module, wrapped = accelerator.prepare(loss, optimizer)
     log = RunLog(folder, accelerator)
     log.start(state.step, config_to_dict(config))

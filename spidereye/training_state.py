@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from spidereye.checkpoint import Checkpoint
-from spidereye.config import Config, config_to_dict
+from spidereye.config import Config
+from spidereye.config_files import config_to_dict
+from spidereye.distill import DistillationLoss, check_same_teacher
 from spidereye.ema import EMA
 from spidereye.filling import fill
 from spidereye.losses import TrainingLoss
@@ -33,7 +35,7 @@ class TrainingState:
 
 def snapshot(
     config: Config,
-    loss: TrainingLoss,
+    loss: TrainingLoss | DistillationLoss,
     ema: EMA[SpiderEyeModel],
     optimizer: torch.optim.Optimizer,
     state: TrainingState,
@@ -51,24 +53,30 @@ def snapshot(
     if loss.repa is not None:
         tensors |= {f"repa.{name}": value for name, value in loss.repa.head.state_dict().items()}
     training = {**asdict(state), "ema_updates": ema.updates, "optimizer": description}
+    if isinstance(loss, DistillationLoss):
+        training["teacher"] = loss.record
     smoothed = dict(ema.model.state_dict())
     return Checkpoint(raw, smoothed, config_to_dict(config), training, tensors, rig)
 
 
 def restore(
     checkpoint: Checkpoint,
-    loss: TrainingLoss,
+    loss: TrainingLoss | DistillationLoss,
     ema: EMA[SpiderEyeModel],
     optimizer: torch.optim.Optimizer,
     folder: Path,
 ) -> TrainingState:
-    """Fill networks, average and optimizer from a checkpoint of `folder`; returns the counters."""
+    """Fill networks, average and optimizer from a checkpoint of `folder`; returns the counters.
+
+    Raises SpiderEyeError where it is a distillation and the run is none, or of another teacher.
+    """
 
     def part(prefix: str) -> dict[str, Tensor]:
         tensors = checkpoint.training_tensors.items()
         return {n.removeprefix(prefix): t for n, t in tensors if n.startswith(prefix)}
 
     training = dict(checkpoint.training)
+    check_same_teacher(training.pop("teacher", None), getattr(loss, "record", None), str(folder))
     fill(loss.model, checkpoint.raw | part("model."), str(folder), AS_MADE)
     fill(ema.model, checkpoint.ema, str(folder), AS_MADE)
     if loss.repa is not None:

@@ -62,11 +62,15 @@ def find_checkpoint(specification: str, runs_dir: str = "runs") -> Found:
 
 
 def load_weights(
-    model: SpiderEyeModel, found: Found, weights: Weights = "ema", only: str | None = None
+    model: SpiderEyeModel,
+    found: Found,
+    weights: Weights = "ema",
+    only: str | None = None,
+    whole: bool = False,
 ) -> str:
     """Fill a model from a checkpoint, strictly; returns what was loaded, in words.
 
-    only: the name of one network ("encoder") to fill; None: all.
+    only: the name of one network ("encoder") to fill; None: all.   whole: nothing may start fresh.
     A published file must fill encoder and decoder exactly; the fusion then starts fresh, which the
     returned text says. So it says that extra input channels of the decoder start at zero, where the
     weights are of a decoder without any. Anything else missing, unexpected or misshapen raises
@@ -80,7 +84,7 @@ def load_weights(
         if is_published(state):
             state = from_published(state, weights)
             text = f"published {text}"
-    state, extended = _with_extra_inputs(state, model)
+    state, extended = (state, 0) if whole else _with_extra_inputs(state, model)
     target: nn.Module = model
     if only is not None:
         state = {
@@ -90,7 +94,7 @@ def load_weights(
         }
         target = getattr(model, only)
         text = f"{only} from {text}"
-    elif not any(name.startswith("fusion.") for name in state):
+    elif not whole and not any(name.startswith("fusion.") for name in state):
         state |= {f"fusion.{name}": value for name, value in model.fusion.state_dict().items()}
         text += " (they have no fusion, which starts fresh)"
     if extended and only in (None, "decoder"):

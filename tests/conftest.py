@@ -57,9 +57,14 @@ def tiny_panoramas(tmp_path_factory) -> Path:
 @pytest.fixture
 def tiny_overrides(tiny_panoramas, tmp_path) -> list[str]:
     """Overrides that make any named config train in a tenth of a second a step."""
+    return tiny_settings(tiny_panoramas, tmp_path / "runs")
+
+
+def tiny_settings(panoramas: Path, runs: Path) -> list[str]:
+    """`tiny_overrides` for fixtures of another scope."""
     return [
-        f"dataset.root={tiny_panoramas}",
-        f"runs_dir={tmp_path / 'runs'}",
+        f"dataset.root={panoramas}",
+        f"runs_dir={runs}",
         "dataset.type=folder",
         "dataset.im_size=16",
         "ssdd.decoder_image_size=[32,16]",

@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from spidereye.checkpoint import Checkpoint, save_checkpoint
-from spidereye.config import Config, config_to_dict
+from spidereye.config import Config
+from spidereye.config_files import config_to_dict
 from spidereye.model import SpiderEyeModel
 
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import yaml
 
-from spidereye.config import Config, config_to_dict
-from spidereye.config_files import config_from_dict, config_names, load_config
+from spidereye.config import Config
+from spidereye.config_files import config_from_dict, config_names, config_to_dict, load_config
 from spidereye.errors import SpiderEyeError
 from spidereye.rig import NAMED_RIGS
 from spidereye.rig_files import write_rig

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spidereye.config import config_to_dict
-from spidereye.config_files import load_config
+from spidereye.config_files import config_to_dict, load_config
 from spidereye.run_log import flat
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"

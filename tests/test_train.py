@@ -155,6 +155,11 @@ def test_a_frozen_untrained_encoder_is_refused(tiny_overrides):
         train(config(tiny_overrides, "frozen", "ssdd.encoder_train=false"))
 
 
+def test_a_start_that_gives_the_velocity_away_is_refused(tiny_overrides):
+    with pytest.raises(SpiderEyeError, match=r"set training\.first_step above 0"):
+        train(config(tiny_overrides, "idle", "training.first_step=0"))
+
+
 def test_a_frozen_encoder_with_weights_stays_as_it_was(tiny_overrides):
     # From noise: a flow from the stitch starts at velocity 0, and at first only its end learns.
     noise = ["ssdd.prior=noise", "training.max_steps=2"]
