@@ -33,12 +33,11 @@ PLAIN = {
     "ssdd.prior": "noise",
     "ssdd.prior_sigma": "0",
     "losses.relative": "false",
-    "training.first_step": "0",
     "ssdd.refine": "[]",
     "ssdd.sphere_radii": "[inf]",
 }
 # What is added to the row before it, in their order; the first two stand by themselves. The loss
-# relative to the start and the share of samples at the flow's start belong to the prior.
+# relative to the start belongs to the prior.
 ADDED = {
     "concat_conv": {},
     "average": {"ssdd.fusion_type": "average"},
@@ -48,7 +47,6 @@ ADDED = {
     "+ prior stitch": {
         "ssdd.prior": "stitch",
         "losses.relative": "true",
-        "training.first_step": "0.7",
     },
     ONE_RADIUS: {"ssdd.refine": "[gain,rotation]"},
     WINNER: {"ssdd.sphere_radii": "[inf,5,2,1]"},
@@ -70,6 +68,7 @@ COMMON = {
     "aux_losses.repa": "null",
     "aux_losses.lpips": "false",
     "training.mixed_precision": "'no'",
+    "training.first_step": "0.7",  # one step is what all are judged by
     "training.warmup": "20",
     "training.grad_clip": "1.0",
     "training.epochs": "1000000",

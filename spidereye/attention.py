@@ -3,7 +3,8 @@
 The grid is cut into blocks; a block's queries look at the block and a halo of 7 cells around it,
 so memory and time grow linearly with the number of cells, and no N×N bias is ever built. Cells
 outside a query's window are left out of the softmax, and so are cells off the grid. A sphere has
-none off: there the halo holds what lies beyond the grid's edges.
+none off: there the halo holds what lies beyond the grid's edges. On GPUs flex_windows.py does the
+same without a halo.
 """
 
 from functools import lru_cache
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from spidereye import flex_windows
 from spidereye.sphere_padding import pad_sphere
 
 REACH = 7  # cells that a window extends to each side
@@ -41,17 +43,36 @@ class LocalAttention(nn.Module):
         self.relative_bias = nn.Parameter(torch.zeros(WINDOW, WINDOW, heads))
 
     def forward(self, x: Float[Tensor, "B H W D"]) -> Float[Tensor, "B H W D"]:
-        batch, height, width, channels = x.shape
+        height, width = x.shape[1:3]
+        query, key, value = self.to_q(x), self.to_k(x), self.to_v(x)
+        if x.is_cuda and flex_windows.is_possible(height, width, REACH, self.padding):
+            q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in (query, key, value))
+            bias = self.relative_bias.to(q.dtype)
+            return self.to_out(flex_windows.attend(q, k, v, bias, self.padding).flatten(-2))
+        return self.to_out(self._in_blocks(query, key, value))
+
+    def _in_blocks(
+        self,
+        query: Float[Tensor, "B H W D"],
+        key: Float[Tensor, "B H W D"],
+        value: Float[Tensor, "B H W D"],
+    ) -> Float[Tensor, "B H W D"]:
+        batch, height, width, channels = query.shape
         rows, columns = -(-height // BLOCK), -(-width // BLOCK)
-        query = _blocks(_padded(self.to_q(x), halo=0))  # [B, blocks, 64, D]
-        key = _blocks(_padded(self.to_k(x), REACH, self.padding), REACH)  # [B, blocks, 484, D]
-        value = _blocks(_padded(self.to_v(x), REACH, self.padding), REACH)
-        query, key, value = (self._split_heads(part) for part in (query, key, value))
+        query = _blocks(_padded(query, halo=0))  # [B, blocks, 64, D]
+        key = _blocks(_padded(key, REACH, self.padding), REACH)  # [B, blocks, 484, D]
+        value = _blocks(_padded(value, REACH, self.padding), REACH)
         bias = self._bias(height, width).to(query.dtype)  # [blocks or 1, heads, 64, 484]
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        # PyTorch has fast kernels for 4 dimensions only: blocks join the batch where all have the
+        # same bias, else the heads.
+        shared = bias.shape[0] == 1
+        parts = [self._split_heads(part) for part in (query, key, value)]
+        joined = [part.flatten(0, 1) if shared else part.flatten(1, 2) for part in parts]
+        mask = bias if shared else bias.flatten(0, 1)[None]
+        out = F.scaled_dot_product_attention(*joined, attn_mask=mask).reshape(parts[0].shape)
         out = out.transpose(-3, -2).reshape(batch, rows, columns, BLOCK, BLOCK, channels)
         out = out.transpose(2, 3).reshape(batch, rows * BLOCK, columns * BLOCK, channels)
-        return self.to_out(out[:, :height, :width])
+        return out[:, :height, :width]
 
     def _split_heads(self, x: Float[Tensor, "B n cells D"]) -> Float[Tensor, "B n heads cells d"]:
         return x.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
@@ -81,7 +102,9 @@ def _blocks(x: Float[Tensor, "B h w D"], halo: int = 0) -> Float[Tensor, "B n ce
     """Every block of a padded grid with `halo` cells around it."""
     side, channels = BLOCK + 2 * halo, x.shape[-1]
     x = x.unfold(1, side, BLOCK).unfold(2, side, BLOCK)  # [B, rows, columns, D, side, side]
-    return x.flatten(1, 2).flatten(-2).transpose(-2, -1).reshape(len(x), -1, side * side, channels)
+    return (
+        x.flatten(1, 2).flatten(-2).transpose(-2, -1).reshape(x.shape[0], -1, side * side, channels)
+    )
 
 
 # The tables outlive the call that makes them, so they must not become inference tensors, which

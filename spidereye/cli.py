@@ -137,6 +137,26 @@ def stitch(
 
 
 @app.command()
+def export(
+    checkpoint: Annotated[str, typer.Argument(help="folder, run_name[@best|@last]")],
+    output: Annotated[Path, typer.Option("-o", "--output", help=".onnx file")],
+    steps: Annotated[
+        int | None,
+        typer.Option(help="of the sampler, in the file; default: a student's one", min=1),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="shots at a time; default: any number", min=1)
+    ] = None,
+    grids: Annotated[str, typer.Option(help="inputs | baked: where the views look")] = "inputs",
+    weights: Annotated[str, typer.Option(help="ema | raw")] = "ema",
+) -> None:
+    """A checkpoint's networks as an ONNX file, checked in ONNX Runtime against PyTorch."""
+    from spidereye.export import export_file
+
+    print(export_file(checkpoint, output, steps, batch, grids, weights))
+
+
+@app.command()
 def views(
     panoramas: Annotated[list[str], typer.Argument(help="panorama files, folders or patterns")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for the views")],

@@ -84,6 +84,16 @@ class SpiderEyeModel(nn.Module):
             latents = tuple(self.encoder(view).mean for view in given.views)
         return self.fused(latents, given)
 
+    def panorama(
+        self,
+        given: Conditions,
+        noise: Float[Tensor, "B 3 H W"],
+        steps: int = 12,
+        t_pow_shift: float = 2.0,
+    ) -> Float[Tensor, "B 3 H W"]:
+        """The panoramas of shots: see `encode` and `decode`."""
+        return self.decode(self.encode(given), given, noise, steps, t_pow_shift)
+
     def decode(
         self,
         z: Float[Tensor, "B C zH zW"],

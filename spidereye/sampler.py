@@ -1,7 +1,8 @@
 """Samplers: plain functions over `velocity(x, t)`, from noise at t = 1 to data at t = 0.
 
 t is a tensor [B] in [0, 1]; the velocity points towards the data (see flow.py). Samplers never
-clamp; only the conversion to 8 bits does. A new sampler is one function here.
+clamp; only the conversion to 8 bits does. A new sampler is one function here. Sizes are read as
+x.shape, never len(x), which would fix the batch of an exported network.
 """
 
 from collections.abc import Callable
@@ -26,10 +27,10 @@ def euler(
     """x at t = 0 after `steps` Euler steps x += v·(t - t') from x at t = 1."""
     times = time_steps(steps, t_pow_shift)
     for t, t_next in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
-        x = x + velocity(x, torch.full((len(x),), t, device=x.device)) * (t - t_next)
+        x = x + velocity(x, torch.full(x.shape[:1], t, device=x.device)) * (t - t_next)
     return x
 
 
 def one_step(velocity: Velocity, x: Float[Tensor, "B *s"]) -> Float[Tensor, "B *s"]:
     """x at t = 0 in a single step from t = 1, as distilled models are used."""
-    return x + velocity(x, torch.ones(len(x), device=x.device))
+    return x + velocity(x, torch.ones(x.shape[:1], device=x.device))

@@ -21,6 +21,7 @@ from spidereye.coverage import sphere_fraction
 from spidereye.errors import SpiderEyeError
 from spidereye.frame_stitching import FramePlan
 from spidereye.model import SpiderEyeModel
+from spidereye.onnx_networks import OnnxNetworks
 from spidereye.pictures import resize_area, to_uint8
 from spidereye.randomness import normal
 from spidereye.recent import Recent
@@ -124,11 +125,13 @@ class ShotStitch:
 class ModelStitch:
     """Makes a model's panoramas of `size` (W, H) of shots.
 
-    model: in evaluation mode, on `device`.   conditioner: tells the networks what geometry says,
+    networks: of a checkpoint, in evaluation mode and on `device`, or of an ONNX file.   steps: of
+    the sampler where nothing else is asked.   conditioner: tells the networks what geometry says,
     and keeps what the cameras used last decide; None where they are given the views alone.
     """
 
-    model: SpiderEyeModel
+    networks: SpiderEyeModel | OnnxNetworks
+    steps: int
     config: Config
     size: tuple[int, int]
     device: torch.device
@@ -192,16 +195,14 @@ class ModelStitch:
     ) -> UInt8[np.ndarray, "H W 3"]:
         """The panorama of a shot and its `squares`.
 
-        found: its colours and rotations.   steps: of the sampler; None: as configured.
+        found: its colours and rotations.   steps: of the sampler; None: as they are meant to.
         seed: of its noise.
         """
         width, height = self.size
         shift = self.config.ssdd.fm_sampler.t_pow_shift
         given = self._conditions(shot, squares, found).to(self.device)
         noise = normal(seed, "stitching noise", [(0,)], (3, height, width)).to(self.device)
-        z = self.model.encode(given)
-        made = self.model.decode(z, given, noise, steps or self.config.sampler_steps, shift)
-        return in_bytes(made)
+        return in_bytes(self.networks.panorama(given, noise, steps or self.steps, shift))
 
     def _conditions(self, shot: Shot, squares: Shot, found: Calibrated | None) -> Conditions:
         """What geometry makes of the views comes from the pictures' own detail, as far as the

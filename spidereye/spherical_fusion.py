@@ -43,7 +43,7 @@ class SphericalFusion(nn.Module):
         self, z_views: Sequence[Float[Tensor, "B C _ _"]], grid: LatentGrid
     ) -> Float[Tensor, "B C zH zW"]:
         """z_views: N latents, of any sizes."""
-        batch = len(z_views[0])
+        batch = z_views[0].shape[0]
         read = torch.stack([self._read(z, grid, i) for i, z in enumerate(z_views)], dim=1)
         seen = grid.seen.expand(batch, *grid.seen.shape[1:])  # [B, N, T, zH, zW]
         scale, shift = self.tell(grid.sight).chunk(2, dim=-1)
@@ -61,7 +61,7 @@ class SphericalFusion(nn.Module):
     def _read(self, z: Tensor, grid: LatentGrid, view: int) -> Float[Tensor, "B T zH zW D"]:
         """A view's latent along the rays."""
         place = grid.place[:, view]  # [b, T, zH, zW, 2]
-        place = place.expand(len(z), *place.shape[1:])
+        place = place.expand(z.shape[0], *place.shape[1:])
         lifted = self.lift(z)
         # In half precision a place would lose a tenth of a cell.
         exact = torch.promote_types(lifted.dtype, place.dtype)

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, UInt8
 
-from spidereye.checkpoint import Weights, read_config
+from spidereye.checkpoint import Weights
 from spidereye.config import Config
-from spidereye.config_files import config_from_dict
 from spidereye.errors import SpiderEyeError
 from spidereye.model import SpiderEyeModel
 from spidereye.rig import Rig
@@ -25,8 +24,8 @@ from spidereye.self_calibration import REFINEMENTS, Calibrated, Refinement, self
 from spidereye.shot_stitching import ModelStitch, ShotStitch
 from spidereye.shots import Picture, Shot, files_of, present, read_shot, with_black
 from spidereye.stitching import BLENDS, Blend
+from spidereye.trained import Trained
 from spidereye.view_sampling import KERNELS, Kernel
-from spidereye.weights import find_checkpoint, load_weights
 
 # Pixels of the views that self-calibration compares. Its finest comparison is at 1°, for which it
 # shrinks views itself: of 190° to 285 pixels.
@@ -78,9 +77,7 @@ class Stitcher:
         self,
         rig: Rig,
         size: tuple[int, int],
-        model: SpiderEyeModel | None = None,
-        config: Config | None = None,
-        origin: str = "geometric stitch",
+        trained: Trained | None = None,
         device: str = "cpu",
         *,
         refine: Sequence[str] | None = None,
@@ -89,11 +86,12 @@ class Stitcher:
         kernel: str = "lanczos",
     ):
         """See `geometric` and `load`."""
-        self.rig, self.size, self.origin = rig, size, origin
+        self.rig, self.size = rig, size
+        self.origin = "geometric stitch" if trained is None else trained.origin
         self.device = torch.device(device)
-        self.config = config or Config()
+        self.config = Config() if trained is None else trained.config
         if refine is None:
-            refine = self.config.ssdd.refine if model is not None else ()
+            refine = () if trained is None else self.config.ssdd.refine
         for name, values, choices in (
             ("refine", refine, REFINEMENTS),
             ("blend", [blend], BLENDS),
@@ -106,10 +104,18 @@ class Stitcher:
         self.reference_view = reference_view
         self.stitch = ShotStitch(size, cast(Kernel, kernel), cast(Blend, blend), self.device)
         self.by_model: ModelStitch | None = None
-        if model is not None:
-            model = model.eval().to(self.device)
-            conditioner = self.config.conditioner()
-            self.by_model = ModelStitch(model, self.config, size, self.device, conditioner)
+        if trained is not None:
+            networks = trained.networks
+            if isinstance(networks, SpiderEyeModel):
+                networks = networks.to(self.device)
+            self.by_model = ModelStitch(
+                networks,
+                trained.steps,
+                self.config,
+                size,
+                self.device,
+                self.config.conditioner(),
+            )
         self._check()
 
     @classmethod
@@ -126,25 +132,19 @@ class Stitcher:
     ) -> "Stitcher":
         """A stitcher with the model, rig and sizes of a checkpoint of ours.
 
-        checkpoint: a folder, `run_name`, `run_name@best`, `run_name@last`, or a Hugging Face id.
+        checkpoint: a folder, `run_name`, `run_name@best`, `run_name@last`, a Hugging Face id, or an
+        .onnx file of `spidereye export`, which takes the steps that it was exported with.
         rig: in place of the checkpoint's; any where its fusion is spherical.
         refine: what the overlaps of each shot correct before the networks see it; None: what they
         were trained with (ssdd.refine).   reference_view: as for `geometric`.
         Raises SpiderEyeError where there is none, or where it is not one of ours.
         """
-        found = find_checkpoint(str(checkpoint), runs_dir)
-        if not found.is_ours:
-            raise SpiderEyeError(
-                f"{found.path} carries no configuration: stitching needs a checkpoint folder of "
-                "`spidereye train` (start one from this file with ssdd.checkpoint=…)"
-            )
-        config = config_from_dict(read_config(found.path), [])
-        model = SpiderEyeModel(config.model())
-        origin = load_weights(model, found, weights)
+        trained = Trained.load(checkpoint, weights, runs_dir, device)
+        config = trained.config
         # As its file describes it: pictures come at the calibration's size, crops in one file.
         rig = rig or config.rig_of_file() or config.rig()
         return cls(
-            rig, config.panorama_size, model, config, origin, device,
+            rig, config.panorama_size, trained, device,
             refine=refine, reference_view=reference_view,
         )  # fmt: skip
 

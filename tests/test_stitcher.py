@@ -29,6 +29,7 @@ from spidereye.scenes.scene import Scene
 from spidereye.self_calibration import self_calibrate
 from spidereye.shots import read_shot
 from spidereye.stitch_job import StitchJob
+from spidereye.trained import Trained
 
 SIDE = 96
 RIG = spider4(220 * SIDE / 560, 0.85, SIDE)
@@ -244,14 +245,14 @@ def test_a_model_takes_compensated_views(shaken):
     config.dataset.im_size, config.ssdd.decoder_image_size = 16, [32, 16]
     config.ssdd.decoder, config.ssdd.encoder_width, config.ssdd.fm_sampler.steps = "XS", 32, 1
     torch.manual_seed(0)
-    model = SpiderEyeModel(config.model())
-    plain, gain = (Stitcher(RIG, (32, 16), model, config, refine=r) for r in ((), ("gain",)))
+    trained = Trained(SpiderEyeModel(config.model()), config, "random weights", 1)
+    plain, gain = (Stitcher(RIG, (32, 16), trained, refine=r) for r in ((), ("gain",)))
     with_gain = gain(shaken)
     assert len(with_gain.corrections) == 4 and with_gain.corrections[1].gain[0] > 1.01
     assert with_gain.seen.all() and with_gain.picture.shape == (16, 32, 3)
     assert np.abs(with_gain.picture.astype(int) - plain(shaken).picture).max() > 0
     with pytest.raises(SpiderEyeError, match="geometric stitch only: this model takes no"):
-        Stitcher(RIG, (32, 16), model, config, refine=("gain", "rotation"))
+        Stitcher(RIG, (32, 16), trained, refine=("gain", "rotation"))
 
 
 def test_views_much_finer_than_the_panorama_are_averaged(panorama):
@@ -431,7 +432,8 @@ def test_fusions_of_a_fixed_number_of_views_are_given_black_ones(fusion, tmp_pat
     ):
         stitcher(views[:3], rig=mixed_rig())
     with pytest.raises(SpiderEyeError, match="takes no other number"):
-        Stitcher(mixed_rig(), (64, 32), SpiderEyeModel(stitcher.config.model()), stitcher.config)
+        model = SpiderEyeModel(stitcher.config.model())
+        Stitcher(mixed_rig(), (64, 32), Trained(model, stitcher.config, "random weights", 1))
 
 
 @pytest.mark.parametrize("blend", ["feather", "multiband", "none"])

@@ -1,0 +1,123 @@
+"""The networks of an ONNX file that `spidereye export` wrote, run by ONNX Runtime.
+
+Beside the networks the file says what they are for: configuration, rig, sizes, value ranges.
+"""
+
+import base64
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import yaml
+from jaxtyping import Float
+from torch import Tensor
+
+from spidereye.conditions import Conditions, flattened
+from spidereye.config import Config
+from spidereye.config_files import config_from_dict, config_to_dict
+from spidereye.errors import SpiderEyeError, require_extra
+from spidereye.rig_files import write_rig
+
+if TYPE_CHECKING:
+    from spidereye.trained import Trained
+
+NOISE, PANORAMA = "noise", "panorama"
+_KEY = "spidereye"
+_RIG = "rig.yaml"
+
+
+@dataclass(frozen=True)
+class OnnxNetworks:
+    """session: of ONNX Runtime.   config: of the checkpoint that was exported.   steps: of the
+    sampler, fixed.   origin: in words.   files: where the rig's own files lie while it is used."""
+
+    session: Any
+    config: Config
+    steps: int
+    origin: str
+    files: tempfile.TemporaryDirectory
+
+    @classmethod
+    def load(cls, path: Path, device: str = "cpu") -> "OnnxNetworks":
+        """Raises SpiderEyeError for a file that is damaged, or not one of ours."""
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise require_extra("export", "onnxruntime") from error
+        wanted = "CUDAExecutionProvider" if device.startswith("cuda") else "CPUExecutionProvider"
+        if wanted not in onnxruntime.get_available_providers():
+            raise SpiderEyeError(
+                f"device {device}: this ONNX Runtime has no {wanted}; install onnxruntime-gpu, or "
+                "take device cpu"
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=[wanted])
+        except Exception as error:  # its exceptions have no common class of their own
+            raise SpiderEyeError(f"{path} cannot be read as an ONNX file: {error}") from error
+        text = session.get_modelmeta().custom_metadata_map.get(_KEY)
+        if text is None:
+            raise SpiderEyeError(f"{path} was not written by `spidereye export`")
+        about = json.loads(text)
+        files = tempfile.TemporaryDirectory()
+        values = yaml.safe_load(about["config"])
+        for name, content in about["rig"].items():
+            (Path(files.name) / name).write_bytes(base64.b64decode(content))
+            values["dataset"]["rig"] = str(Path(files.name) / _RIG)
+        config = config_from_dict(values, [])
+        return cls(session, config, about["steps"], f"{path} ({about['origin']})", files)
+
+    def panorama(
+        self,
+        given: Conditions,
+        noise: Float[Tensor, "B 3 H W"],
+        steps: int,
+        t_pow_shift: float = 2.0,
+    ) -> Float[Tensor, "B 3 H W"]:
+        """As SpiderEyeModel.panorama. Raises SpiderEyeError for other steps than those it has."""
+        if steps != self.steps:
+            raise SpiderEyeError(
+                f"{self.origin} takes {self.steps} step{'s' * (self.steps > 1)} of the sampler, "
+                f"not {steps}: export it again with so many, or leave the steps out"
+            )
+        tensors = {**flattened(given), NOISE: noise}
+        asked = [one.name for one in self.session.get_inputs()]
+        fed = {name: _array(tensors[name]) for name in asked}
+        return torch.from_numpy(self.session.run([PANORAMA], fed)[0])
+
+
+def described(trained: "Trained", steps: int) -> Mapping[str, str]:
+    """What a file says of its networks: all as JSON for us, and in words for people."""
+    config = trained.config
+    width, height = config.panorama_size
+    files: dict[str, str] = {}
+    rig = config.rig_of_file()
+    if rig is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            write_rig(rig, Path(folder) / _RIG)
+            for file in sorted(Path(folder).iterdir()):
+                files[file.name] = base64.b64encode(file.read_bytes()).decode()
+    about = {
+        "config": yaml.safe_dump(config_to_dict(config)),
+        "rig": files,
+        "steps": steps,
+        "origin": trained.origin,
+    }
+    side = config.dataset.im_size
+    return {
+        _KEY: json.dumps(about),
+        "views": f"{', '.join(config.rig().names)}: RGB in [-1, 1], {side}x{side} pixels",
+        "panorama": f"equirectangular, RGB in [-1, 1], not clamped, {width}x{height} pixels",
+        "noise": "standard normal",
+    }
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()

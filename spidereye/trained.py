@@ -1,0 +1,52 @@
+"""Networks that stand ready to make panoramas: a checkpoint's in PyTorch, or an ONNX file's."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from spidereye.checkpoint import Weights, read_config
+from spidereye.config import Config
+from spidereye.config_files import config_from_dict
+from spidereye.errors import SpiderEyeError
+from spidereye.model import SpiderEyeModel
+from spidereye.onnx_networks import OnnxNetworks
+from spidereye.weights import find_checkpoint, load_weights
+
+
+@dataclass(frozen=True)
+class Trained:
+    """networks: in evaluation mode.   config: that they were trained with.   origin: what they are,
+    in words.   steps: of the sampler where nothing else is asked."""
+
+    networks: SpiderEyeModel | OnnxNetworks
+    config: Config
+    origin: str
+    steps: int
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: str | Path,
+        weights: Weights = "ema",
+        runs_dir: str = "runs",
+        device: str = "cpu",
+    ) -> "Trained":
+        """checkpoint: a folder, `run_name`, `run_name@best`, `run_name@last`, a Hugging Face id, or
+        an .onnx file of `spidereye export`.   device: of an ONNX file.
+
+        Raises SpiderEyeError where there is none, or where it carries no configuration.
+        """
+        if Path(checkpoint).suffix == ".onnx":
+            if not Path(checkpoint).is_file():
+                raise SpiderEyeError(f"{checkpoint}: there is no such file")
+            made = OnnxNetworks.load(Path(checkpoint), device)
+            return cls(made, made.config, made.origin, made.steps)
+        found = find_checkpoint(str(checkpoint), runs_dir)
+        if not found.is_ours:
+            raise SpiderEyeError(
+                f"{found.path} carries no configuration: this takes a checkpoint folder of "
+                "`spidereye train` (start one from this file with ssdd.checkpoint=…)"
+            )
+        config = config_from_dict(read_config(found.path), [])
+        model = SpiderEyeModel(config.model())
+        origin = load_weights(model, found, weights)
+        return cls(model.eval().requires_grad_(False), config, origin, config.sampler_steps)

@@ -1,0 +1,201 @@
+"""An exported file is the checkpoint: the same panoramas from ONNX Runtime, for any batch."""
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from made_checkpoints import tiny_checkpoint
+from made_shots import taken, world
+from safetensors.torch import load_file
+
+import spidereye.export
+from spidereye import Stitcher
+from spidereye.checkpoint import Checkpoint, read_config, save_checkpoint
+from spidereye.conditions import collated, flattened
+from spidereye.config_files import config_from_dict, config_to_dict
+from spidereye.errors import SpiderEyeError
+from spidereye.export import export_file, export_onnx, sample_shot
+from spidereye.onnx_networks import OnnxNetworks
+from spidereye.pictures import to_uint8
+from spidereye.rig import Rig, spider4
+from spidereye.rig_files import load_rig, write_rig
+from spidereye.trained import Trained
+
+RIG = spider4(f=220 * 32 / 560, xi=0.85, size=32)
+
+
+def pictures(rig: Rig = RIG, seed: int = 0) -> list[np.ndarray]:
+    return [to_uint8(v[0]).permute(1, 2, 0).numpy() for v in taken(world(seed), rig, exposed=1)]
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> int:
+    return int(np.abs(one.astype(int) - other).max())
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """(checkpoint, file, what was said of it): all that geometry tells, any batch, one step."""
+    folder = tmp_path_factory.mktemp("export")
+    checkpoint = tiny_checkpoint(folder / "checkpoint")
+    made = export_onnx(checkpoint, folder / "model.onnx")
+    return checkpoint, made.path, made
+
+
+def test_the_file_is_the_checkpoint(exported):
+    checkpoint, path, made = exported
+    assert made.difference < 1e-4 and made.steps == 1
+    assert made.inputs["views"] == ["batch", 4, 3, 32, 32]
+    assert made.inputs["noise"] == ["batch", 3, 32, 64]
+    assert {"warp", "start", "spread", "shot", "grid.place", "grid.seen"} <= made.inputs.keys()
+    onnx.checker.check_model(str(path))
+    ours, theirs = Stitcher.load(checkpoint), Stitcher.load(path)
+    assert theirs.origin.startswith(str(path)) and "ema weights of" in theirs.origin
+    assert theirs.size == ours.size and theirs.refine == ours.refine == ("gain",)
+    for seed in (0, 3):
+        views = pictures(seed=seed)
+        one, other = (stitcher(views, seed=seed) for stitcher in (ours, theirs))
+        assert difference(one.picture, other.picture) <= 1
+        assert np.array_equal(one.count, other.count) and one.notes == other.notes
+    missing = [views[0], None, *views[2:]]
+    assert difference(ours(missing).picture, theirs(missing).picture) <= 1
+
+
+def test_any_number_of_shots_at_a_time(exported):
+    checkpoint, path, _ = exported
+    config = config_from_dict(read_config(checkpoint), [])
+    given, noise = sample_shot(config)
+    networks = OnnxNetworks.load(path)
+    alone = networks.panorama(given, noise, 1)
+    for count in (1, 2, 3):
+        many = networks.panorama(collated([given] * count), noise.expand(count, -1, -1, -1), 1)
+        torch.testing.assert_close(many, alone.expand_as(many), rtol=0, atol=1e-5)
+
+
+def test_what_the_file_says_of_itself(exported):
+    _, path, _ = exported
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    about = session.get_modelmeta().custom_metadata_map
+    assert about["views"] == "front, right, back, left: RGB in [-1, 1], 32x32 pixels"
+    assert "64x32 pixels" in about["panorama"] and about["noise"] == "standard normal"
+    assert json.loads(about["spidereye"])["steps"] == 1
+
+
+def test_steps_are_those_of_the_file(exported):
+    _, path, _ = exported
+    stitcher = Stitcher.load(path)
+    with pytest.raises(SpiderEyeError, match=r"takes 1 step of the sampler, not 4"):
+        stitcher(pictures(), steps=4)
+    assert difference(stitcher(pictures(), steps=1).picture, stitcher(pictures()).picture) == 0
+
+
+@pytest.mark.slow
+def test_many_steps_a_fixed_batch_and_a_baked_grid(tmp_path):
+    """With a rig of its own file, whose mask has to travel with it."""
+    mask = torch.ones(32, 32, dtype=torch.bool)
+    mask[24:] = False
+    cameras = (replace(RIG.cameras[0], visible=mask), *RIG.cameras[1:])
+    write_rig(Rig(cameras), tmp_path / "rig" / "rig.yaml")
+    checkpoint = tiny_checkpoint(tmp_path / "checkpoint")
+    config = config_from_dict(
+        read_config(checkpoint), [f"dataset.rig='{tmp_path / 'rig' / 'rig.yaml'}'"]
+    )
+    weights = load_file(checkpoint / "ema.safetensors")
+    rig = load_rig(tmp_path / "rig" / "rig.yaml")
+    save_checkpoint(checkpoint, Checkpoint(weights, weights, config_to_dict(config), rig=rig))
+    path = tmp_path / "baked.onnx"
+    made = export_onnx(checkpoint, path, steps=3, batch=1, grids="baked")
+    assert made.inputs["views"] == [1, 4, 3, 32, 32]
+    assert not any(name.startswith("grid.") for name in made.inputs)
+    text = export_file(str(checkpoint), path, 3, 1, "baked", "ema")
+    assert re.search(r"3 steps\ninputs:\n  views \[1, 4, 3, 32, 32\]", text)
+    (tmp_path / "rig" / "rig.yaml").unlink()
+    ours, theirs = Stitcher.load(checkpoint), Stitcher.load(path)
+    assert theirs.rig.names == rig.names
+    assert torch.equal(theirs.rig.cameras[0].mask(), rig.cameras[0].mask())
+    views = pictures(rig)
+    assert difference(ours(views, steps=3).picture, theirs(views).picture) <= 1
+
+
+@pytest.mark.slow
+def test_the_documented_networks_take_views_alone(tmp_path):
+    checkpoint = tiny_checkpoint(tmp_path / "plain", "concat_conv")
+    made = export_onnx(checkpoint, tmp_path / "plain.onnx", batch=1)
+    assert made.inputs.keys() == {"views", "noise"} and made.difference < 1e-4
+    ours, theirs = Stitcher.load(checkpoint), Stitcher.load(made.path)
+    assert difference(ours(pictures()).picture, theirs(pictures()).picture) <= 1
+
+
+def test_what_cannot_be_exported(tmp_path, monkeypatch):
+    checkpoint = tiny_checkpoint(tmp_path / "checkpoint")
+    config = config_from_dict(read_config(checkpoint), ["ssdd.fm_sampler.steps=12"])
+    weights = load_file(checkpoint / "ema.safetensors")
+    many = tmp_path / "many"
+    save_checkpoint(many, Checkpoint(weights, weights, config_to_dict(config)))
+    out = tmp_path / "out.onnx"
+    with pytest.raises(SpiderEyeError, match=r"not distilled and takes 12 steps: say steps=1"):
+        export_onnx(many, out)
+    with pytest.raises(SpiderEyeError, match=r"an ONNX file ends in .onnx"):
+        export_onnx(many, tmp_path / "out.pt", steps=1)
+    config.ssdd.refine = ["gain", "rotation"]
+    save_checkpoint(many, Checkpoint(weights, weights, config_to_dict(config)))
+    with pytest.raises(SpiderEyeError, match=r"refined for each shot"):
+        export_onnx(many, out, steps=1, grids="baked")
+    plain = tiny_checkpoint(tmp_path / "plain", "average")
+    with pytest.raises(SpiderEyeError, match=r"fusion_type=average\) ask for no grid"):
+        export_onnx(plain, out, grids="baked")
+    for key, value in (("grids", "both"), ("weights", "best")):
+        typed = {"grids": "inputs", "weights": "ema"} | {key: value}
+        with pytest.raises(SpiderEyeError, match=rf"--{key} takes .*, got '{value}'"):
+            export_file(str(plain), out, 1, 1, **typed)
+    assert not out.exists()
+
+
+def test_a_file_that_disagrees_is_not_written(exported, tmp_path, monkeypatch):
+    checkpoint, path, _ = exported
+
+    class Saved:
+        def __init__(self):
+            self.model = type("Model", (), {"metadata_props": {}})
+
+        def save(self, file, external_data):
+            file.write_bytes(path.read_bytes())
+
+    monkeypatch.setattr(spidereye.export, "_program", lambda *_: Saved())
+    out = tmp_path / "raw.onnx"
+    with pytest.raises(SpiderEyeError, match=r"differs from PyTorch's by up to .* nothing was"):
+        export_onnx(checkpoint, out, weights="raw")  # the file has the EMA's
+    assert not out.exists()
+    assert export_onnx(checkpoint, out).difference < 1e-4 and out.exists()
+
+
+def test_files_that_are_none_of_ours(exported, tmp_path):
+    _, path, _ = exported
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(path.read_bytes()[:1000])
+    other = onnx.load(str(path))
+    del other.metadata_props[:]
+    onnx.save(other, str(tmp_path / "other.onnx"))
+    for name, message in (
+        ("broken.onnx", "cannot be read as an ONNX file"),
+        ("other.onnx", "was not written by `spidereye export`"),
+        ("nothing.onnx", "there is no such file"),
+    ):
+        with pytest.raises(SpiderEyeError, match=message):
+            Stitcher.load(tmp_path / name)
+    with pytest.raises(SpiderEyeError, match="is an ONNX file already"):
+        export_onnx(path, tmp_path / "again.onnx")
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        with pytest.raises(SpiderEyeError, match="has no CUDAExecutionProvider"):
+            Stitcher.load(path, device="cuda")
+
+
+def test_tensors_are_named_as_the_conditions(exported):
+    checkpoint, _, made = exported
+    networks = Trained.load(checkpoint)
+    given, _ = sample_shot(networks.config)
+    assert list(made.inputs) == [*flattened(given), "noise"]
