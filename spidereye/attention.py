@@ -7,6 +7,7 @@ none off: there the halo holds what lies beyond the grid's edges. On GPUs flex_w
 same without a halo.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -79,10 +80,9 @@ class LocalAttention(nn.Module):
 
     def _bias(self, height: int, width: int) -> Float[Tensor, "n heads q k"]:
         device = str(self.relative_bias.device)
-        index, within = _window_index(device)
         # An embedding, because its gradient is deterministic where that of indexing is not.
-        bias = F.embedding(index, self.relative_bias.flatten(0, 1)).permute(2, 0, 1)
-        attended = within[None, None]
+        bias = F.embedding(_window_index(device), self.relative_bias.flatten(0, 1)).permute(2, 0, 1)
+        attended = _within(device)[None, None]
         if self.padding == "zeros":
             attended = attended & _on_grid(height, width, device)[:, None, None]
         return bias.masked_fill(~attended, -torch.inf)
@@ -107,25 +107,39 @@ def _blocks(x: Float[Tensor, "B h w D"], halo: int = 0) -> Float[Tensor, "B n ce
     )
 
 
-# The tables outlive the call that makes them, so they must not become inference tensors, which
-# training could not save for its backward pass.
-@lru_cache(maxsize=8)
-@torch.inference_mode(False)
-def _window_index(device: str) -> tuple[Int[Tensor, "q k"], Bool[Tensor, "q k"]]:
-    """For each query and key of a block: the row of the flat bias table, and whether the key is
-    within the query's window."""
+def _table(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Makes a table once for its arguments, compiled or not. It outlives the call that makes it, so
+    it must not become an inference tensor, which training could not save for its backward pass."""
+    made = lru_cache(maxsize=8)(torch.inference_mode(False)(make))
+    return torch.compiler.assume_constant_result(made)
+
+
+@_table
+def _window_index(device: str) -> Int[Tensor, "q k"]:
+    """For each query and key of a block: the row of the flat bias table; 0 outside the window."""
+    down, across = _offsets(device)
+    return (down * WINDOW + across).clamp(0, WINDOW**2 - 1)
+
+
+@_table
+def _within(device: str) -> Bool[Tensor, "q k"]:
+    """For each query and key of a block: whether the key is within the query's window."""
+    down, across = _offsets(device)
+    return (down >= 0) & (down < WINDOW) & (across >= 0) & (across < WINDOW)
+
+
+def _offsets(device: str) -> tuple[Int[Tensor, "q k"], Int[Tensor, "q k"]]:
+    """Rows and columns from each key of a block and its halo to each query, plus REACH."""
     q = torch.arange(BLOCK, device=device)
     k = torch.arange(BLOCK + 2 * REACH, device=device) - REACH
     offset = q[:, None] - k[None, :] + REACH  # [8, 22] along one axis
-    near = (offset >= 0) & (offset < WINDOW)
-    offset = offset.clamp(0, WINDOW - 1)
-    index = offset[:, None, :, None] * WINDOW + offset[None, :, None, :]
-    within = near[:, None, :, None] & near[None, :, None, :]
-    return index.reshape(BLOCK**2, -1), within.reshape(BLOCK**2, -1)
+    down, across = torch.broadcast_tensors(
+        offset[:, None, :, None], offset[None, :, None, :]
+    )  # [8, 8, 22, 22]
+    return down.flatten(2).flatten(0, 1), across.flatten(2).flatten(0, 1)
 
 
-@lru_cache(maxsize=8)
-@torch.inference_mode(False)
+@_table
 def _on_grid(height: int, width: int, device: str) -> Bool[Tensor, "n k"]:
     """For each block: which cells of the block and its halo lie on the grid."""
     grid = torch.ones(1, height, width, 1, device=device)

@@ -106,6 +106,10 @@ def stitch(
     f_pix_size: Annotated[int, typer.Option(help="geometric: … of a view this wide")] = 560,
     xi: Annotated[float, typer.Option(help="geometric: UCM ξ")] = 0.85,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
+    precision: Annotated[str, typer.Option(help="model: fp32 | bf16")] = "fp32",
+    compile: Annotated[
+        bool, typer.Option("--compile", help="model: by torch.compile, which takes minutes first")
+    ] = False,
     refine: Annotated[
         str | None,
         typer.Option(
@@ -131,7 +135,8 @@ def stitch(
     stitch_files(
         StitchJob(
             images, output, method, checkpoint, weights, steps, seed, rig, width,
-            f_pix, f_pix_size, xi, device, refine, reference_view, blend, kernel, mask,
+            f_pix, f_pix_size, xi, device, precision, compile, refine, reference_view, blend,
+            kernel, mask,
         )
     )  # fmt: skip
 

@@ -140,6 +140,7 @@ class TrainingConfig:
     save_freq: int | None = None  # steps between checkpoints; None: after evaluations only
     save_on_best: str = "FID"  # any metric; PSNR, saying so, where FID cannot be computed
     log_freq: int = 200  # steps
+    checkpoint_activations: bool = False  # keep less for the backward pass, compute it again there
     deterministic: bool = False  # ask PyTorch for deterministic kernels on GPUs too
     trackers: list[str] = field(default_factory=lambda: ["tensorboard"])  # + wandb, trackio
 

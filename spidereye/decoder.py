@@ -13,6 +13,7 @@ from spidereye.errors import SpiderEyeError
 from spidereye.layers import (
     PADDINGS,
     Downsample,
+    Recomputing,
     TimeEmbedding,
     Upsample,
     conv3x3,
@@ -48,9 +49,10 @@ class DecoderConfig:
     shot_numbers: how many numbers of a whole shot there are beside the time.
     extra_channels: input channels after [x_t, z], whose weights start at zero.
     residual: for flows that start close to the data. The last convolution starts at zero, and with
-    it the velocity; and the last norm has one group: groups of one channel, as width 32 has them,
-    would take a picture's mean out of what is said of it. Extra channels also lead straight to the
-    velocity: they have candidates for it among them."""
+    it the velocity. Extra channels also lead straight to the velocity: they have candidates for it
+    among them.
+    groups_out: of the last norm; 32 as published. Groups of one channel, as width 32 has them, take
+    a picture's mean out of what is said of it."""
 
     widths: tuple[int, int, int, int]
     heads: int
@@ -61,6 +63,7 @@ class DecoderConfig:
     extra_channels: int = 0
     residual: bool = False
     shot_numbers: int = 0
+    groups_out: int = 32
 
     def __post_init__(self) -> None:
         if self.padding not in PADDINGS:
@@ -97,6 +100,7 @@ class DecoderConfig:
             extra_channels,
             residual,
             shot_numbers,
+            groups_out=1 if residual or size == "XXS" else 32,
         )
 
 
@@ -107,7 +111,7 @@ class Decoded(NamedTuple):
     features: Float[Tensor, "B H/8 W/8 D"]
 
 
-class UViT(nn.Module):
+class UViT(Recomputing):
     """Four levels down, a transformer at 1/8 size, four levels up, with skips.
 
     Start: linears Xavier uniform, convs N(0, 0.02), biases and bias tables 0; second convs of the
@@ -147,7 +151,7 @@ class UViT(nn.Module):
                 previous = width
             if level > 0:
                 self.up.append(Upsample(width, padding))
-        self.norm_out = nn.GroupNorm(1 if config.residual else 32, base)
+        self.norm_out = nn.GroupNorm(config.groups_out, base)
         self.conv_out = conv3x3(base, 3, padding)
         self.direct = None
         if config.residual and config.extra_channels:
@@ -193,12 +197,15 @@ class UViT(nn.Module):
         x = self.conv_in(torch.cat(inputs, dim=1))  # [B, ch0, H, W]
         skips = [x]
         for module in self.down:
-            x = module(x, time, context) if isinstance(module, ResidualBlock) else module(x)
+            if isinstance(module, ResidualBlock):
+                x = self.run(module, x, time, context)
+            else:
+                x = module(x)
             skips.append(x)
         x, features = self.middle(x, context)  # [B, ch3, H/8, W/8]
         for module in self.up:
             if isinstance(module, ResidualBlock):
-                x = module(torch.cat((x, skips.pop()), dim=1), time, context)
+                x = self.run(module, torch.cat((x, skips.pop()), dim=1), time, context)
             else:
                 x = module(x)
         velocity = self.conv_out(F.silu(self.norm_out(x)))  # [B, 3, H, W]
@@ -236,7 +243,7 @@ class ResidualBlock(nn.Module):
         return self.shortcut(x) + h
 
 
-class Middle(nn.Module):
+class Middle(Recomputing):
     """x + linear(blocks(linear(group norm(x)))), one token per cell."""
 
     def __init__(self, config: DecoderConfig):
@@ -258,7 +265,7 @@ class Middle(nn.Module):
         context = F.silu(resize_nearest(context, x)).permute(0, 2, 3, 1)  # [B, H, W, K]
         features = tokens
         for depth, block in enumerate(self.blocks, start=1):
-            tokens = block(tokens, context)
+            tokens = self.run(block, tokens, context)
             if depth == self.extract:
                 features = tokens
         return x + self.linear_out(tokens).permute(0, 3, 1, 2), features

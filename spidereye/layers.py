@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from spidereye.sphere_padding import pad_sphere
 
@@ -25,6 +26,19 @@ def resize_nearest(x: Float[Tensor, "B C h w"], like: Tensor) -> Float[Tensor, "
 def modulate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """x·(1 + scale) + shift."""
     return x * (1 + scale) + shift
+
+
+class Recomputing(nn.Module):
+    """A network that can keep less for the backward pass: of each of its blocks only the inputs,
+    so that the block runs again there (Chen et al. 2016). recompute: whether it does."""
+
+    recompute = False
+
+    def run(self, block: nn.Module, *inputs: Tensor) -> Tensor:
+        """block(*inputs)."""
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
+        return block(*inputs)
 
 
 class SphereConv2d(nn.Conv2d):

@@ -84,6 +84,11 @@ class SpiderEyeModel(nn.Module):
             latents = tuple(self.encoder(view).mean for view in given.views)
         return self.fused(latents, given)
 
+    def compile_networks(self) -> None:
+        """Let torch.compile make code of encoder, fusion and decoder when they first run."""
+        for network in (self.encoder, self.fusion, self.decoder):
+            network.compile()
+
     def panorama(
         self,
         given: Conditions,

@@ -15,6 +15,7 @@ from spidereye.config import Config
 from spidereye.coverage import ENOUGH_COVERAGE, Coverage, coverage
 from spidereye.distill import DistillationLoss, Teacher
 from spidereye.errors import SpiderEyeError
+from spidereye.layers import Recomputing
 from spidereye.losses import RepaTerm, TrainingLoss
 from spidereye.model import SpiderEyeModel
 from spidereye.perceptual import LPIPS
@@ -216,9 +217,15 @@ def refuse_idle_training(config: Config) -> None:
         )
 
 
+def checkpoint_activations(config: Config, model: SpiderEyeModel) -> None:
+    """Let encoder and decoder recompute their blocks where the configuration asks for it."""
+    for module in model.modules():
+        if isinstance(module, Recomputing):
+            module.recompute = config.training.checkpoint_activations
+
+
 def compile_networks(config: Config, model: SpiderEyeModel) -> None:
     """Compile encoder, fusion and decoder in place where the configuration asks for it."""
     wanted = config.ssdd.compile
     if wanted is True or (wanted == "auto" and torch.cuda.is_available()):
-        for network in (model.encoder, model.fusion, model.decoder):
-            network.compile()
+        model.compile_networks()

@@ -23,6 +23,7 @@ from spidereye.frame_stitching import FramePlan
 from spidereye.model import SpiderEyeModel
 from spidereye.onnx_networks import OnnxNetworks
 from spidereye.pictures import resize_area, to_uint8
+from spidereye.precision import computing_in
 from spidereye.randomness import normal
 from spidereye.recent import Recent
 from spidereye.recolouring import recoloured_views
@@ -128,6 +129,7 @@ class ModelStitch:
     networks: of a checkpoint, in evaluation mode and on `device`, or of an ONNX file.   steps: of
     the sampler where nothing else is asked.   conditioner: tells the networks what geometry says,
     and keeps what the cameras used last decide; None where they are given the views alone.
+    precision: of precision.PRECISIONS, what PyTorch's networks compute in.
     """
 
     networks: SpiderEyeModel | OnnxNetworks
@@ -136,6 +138,7 @@ class ModelStitch:
     size: tuple[int, int]
     device: torch.device
     conditioner: Conditioner | None
+    precision: str = "fp32"
 
     @property
     def takes_any_rig(self) -> bool:
@@ -202,7 +205,9 @@ class ModelStitch:
         shift = self.config.ssdd.fm_sampler.t_pow_shift
         given = self._conditions(shot, squares, found).to(self.device)
         noise = normal(seed, "stitching noise", [(0,)], (3, height, width)).to(self.device)
-        return in_bytes(self.networks.panorama(given, noise, steps or self.steps, shift))
+        with computing_in(self.precision, self.device):
+            made = self.networks.panorama(given, noise, steps or self.steps, shift)
+        return in_bytes(made)
 
     def _conditions(self, shot: Shot, squares: Shot, found: Calibrated | None) -> Conditions:
         """What geometry makes of the views comes from the pictures' own detail, as far as the

@@ -2,8 +2,8 @@
 
 A cell's rays are projected into every view with that shot's cameras (latent_grid.py), the view
 latents are read there, and attention over all that was read, told how the views see the cell,
-decides what counts. Cells do not mix, views have no numbers: the order of the views is of no
-matter, and a view counts only in the cells that it sees.
+decides what has to be added to their mean. Cells do not mix, views have no numbers: the order of
+the views is of no matter, and a view counts only in the cells that it sees.
 """
 
 from collections.abc import Sequence
@@ -28,6 +28,7 @@ class SphericalFusion(nn.Module):
     def __init__(self, channels: int, hidden: int):
         super().__init__()
         # A cell of a view with its neighbours, so that reading between cells loses little.
+        self.channels = channels
         self.lift = nn.Conv2d(channels, hidden, 3, padding=1, padding_mode="replicate")
         self.tell = nn.Sequential(
             nn.Linear(SIGHT, hidden), nn.SiLU(), nn.Linear(hidden, 2 * hidden)
@@ -38,6 +39,9 @@ class SphericalFusion(nn.Module):
         self.start = nn.Parameter(torch.randn(hidden) * 0.02)
         self.rounds = nn.ModuleList(Round(hidden) for _ in range(_ROUNDS))
         self.out = nn.Linear(hidden, channels)
+        # So it starts as the mean, of which the decoder can learn from the first step on.
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
 
     def forward(
         self, z_views: Sequence[Float[Tensor, "B C _ _"]], grid: LatentGrid
@@ -46,6 +50,8 @@ class SphericalFusion(nn.Module):
         batch = z_views[0].shape[0]
         read = torch.stack([self._read(z, grid, i) for i, z in enumerate(z_views)], dim=1)
         seen = grid.seen.expand(batch, *grid.seen.shape[1:])  # [B, N, T, zH, zW]
+        read, own = read.split((read.shape[-1] - self.channels, self.channels), dim=-1)
+        mean = _mean(own, seen, dim=(1, 2))[:, 0, 0].permute(0, 3, 1, 2)  # [B, C, zH, zW]
         scale, shift = self.tell(grid.sight).chunk(2, dim=-1)
         read = torch.where(seen[..., None], read, 0.0)
         tokens = read * (1 + scale) + shift + self._rays(read) - self.agree(self._apart(read, seen))
@@ -56,19 +62,19 @@ class SphericalFusion(nn.Module):
         x = self.start.expand(*tokens.shape[:3], -1)
         for one in self.rounds:
             x = one(x, tokens, mask)
-        return self.out(x).permute(0, 3, 1, 2)
+        return mean + self.out(x).permute(0, 3, 1, 2)
 
-    def _read(self, z: Tensor, grid: LatentGrid, view: int) -> Float[Tensor, "B T zH zW D"]:
-        """A view's latent along the rays."""
+    def _read(self, z: Tensor, grid: LatentGrid, view: int) -> Float[Tensor, "B T zH zW E"]:
+        """A view's latent along the rays: D lifted channels, then its own C."""
         place = grid.place[:, view]  # [b, T, zH, zW, 2]
         place = place.expand(z.shape[0], *place.shape[1:])
-        lifted = self.lift(z)
+        lifted = torch.cat((self.lift(z), z), dim=1)
         # In half precision a place would lose a tenth of a cell.
         exact = torch.promote_types(lifted.dtype, place.dtype)
         lifted, flat = lifted.to(exact), place.flatten(1, 2).to(exact)
         made = F.grid_sample(
             lifted, flat, padding_mode="border", align_corners=False
-        )  # [B, D, T·zH, zW]
+        )  # [B, E, T·zH, zW]
         return made.unflatten(2, place.shape[1:3]).permute(0, 2, 3, 4, 1)
 
     def _rays(self, read: Tensor) -> Float[Tensor, "T 1 1 D"]:
@@ -78,10 +84,16 @@ class SphericalFusion(nn.Module):
 
     def _apart(self, read: Tensor, seen: Tensor) -> Float[Tensor, "B N T zH zW D"]:
         """How far each view is from the mean of all at a point: on the right sphere they agree."""
-        weight = seen[..., None].to(read.dtype)
-        count = weight.sum(dim=1, keepdim=True).clamp_min(1)
-        mean = (read * weight).sum(dim=1, keepdim=True) / count
-        return (read - mean).square() * weight
+        return (read - _mean(read, seen, dim=(1,))).square() * seen[..., None]
+
+
+def _mean(
+    read: Float[Tensor, "B N T zH zW K"], seen: Bool[Tensor, "B N T zH zW"], dim: tuple[int, ...]
+) -> Float[Tensor, "B n t zH zW K"]:
+    """Over the views, or views and points, that see; 0 where none does."""
+    weight = seen[..., None].to(read.dtype)
+    count = weight.sum(dim=dim, keepdim=True).clamp_min(1)
+    return (read * weight).sum(dim=dim, keepdim=True) / count
 
 
 class Round(nn.Module):

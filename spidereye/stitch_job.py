@@ -46,6 +46,8 @@ class StitchJob:
     f_pix_size: int = 560
     xi: float = 0.85
     device: str = "cpu"
+    precision: str = "fp32"  # model: fp32 | bf16
+    compile: bool = False  # model: by torch.compile
     refine: str | None = None  # gain | rotation | gain,rotation | none; None: as trained, or none
     reference_view: str | None = None  # name of a view; None: the mean of all
     blend: str = "feather"  # geometric: feather | multiband | none
@@ -97,6 +99,8 @@ class StitchJob:
         if not any(self.pictures):
             raise SpiderEyeError("every picture is missing (-): give at least one")
         if self.method == "geometric":
+            if self.compile or self.precision != "fp32":
+                raise SpiderEyeError("--precision and --compile go with --method model")
             return
         if self.checkpoint is None:
             raise SpiderEyeError(
@@ -192,6 +196,8 @@ def _with_model(job: StitchJob) -> Stitcher:
         rig=None if job.rig is None else load_rig(job.rig),
         refine=None if job.refine is None else job.refinements,
         reference_view=job.reference_view,
+        precision=job.precision,
+        compile=job.compile,
     )
     if job.rig is not None and not stitcher.takes_cameras:
         raise SpiderEyeError(

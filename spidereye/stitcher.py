@@ -17,7 +17,6 @@ from jaxtyping import Bool, UInt8
 from spidereye.checkpoint import Weights
 from spidereye.config import Config
 from spidereye.errors import SpiderEyeError
-from spidereye.model import SpiderEyeModel
 from spidereye.rig import Rig
 from spidereye.rotation import angle_between
 from spidereye.self_calibration import REFINEMENTS, Calibrated, Refinement, self_calibrate
@@ -84,6 +83,8 @@ class Stitcher:
         reference_view: str | None = None,
         blend: str = "feather",
         kernel: str = "lanczos",
+        precision: str = "fp32",
+        compile: bool = False,
     ):
         """See `geometric` and `load`."""
         self.rig, self.size = rig, size
@@ -105,16 +106,14 @@ class Stitcher:
         self.stitch = ShotStitch(size, cast(Kernel, kernel), cast(Blend, blend), self.device)
         self.by_model: ModelStitch | None = None
         if trained is not None:
-            networks = trained.networks
-            if isinstance(networks, SpiderEyeModel):
-                networks = networks.to(self.device)
             self.by_model = ModelStitch(
-                networks,
+                trained.ready(self.device, precision, compile),
                 trained.steps,
                 self.config,
                 size,
                 self.device,
                 self.config.conditioner(),
+                precision,
             )
         self._check()
 
@@ -129,6 +128,8 @@ class Stitcher:
         rig: Rig | None = None,
         refine: Sequence[str] | None = None,
         reference_view: str | None = None,
+        precision: str = "fp32",
+        compile: bool = False,
     ) -> "Stitcher":
         """A stitcher with the model, rig and sizes of a checkpoint of ours.
 
@@ -137,7 +138,10 @@ class Stitcher:
         rig: in place of the checkpoint's; any where its fusion is spherical.
         refine: what the overlaps of each shot correct before the networks see it; None: what they
         were trained with (ssdd.refine).   reference_view: as for `geometric`.
-        Raises SpiderEyeError where there is none, or where it is not one of ours.
+        precision: fp32, or bf16 where the device computes in it.   compile: let torch.compile make
+        code of the networks: the first panorama takes minutes, the others less than without.
+        Raises SpiderEyeError where there is none, or where it is not one of ours, for bf16 where
+        the device has none, and for precision or compile of an .onnx file.
         """
         trained = Trained.load(checkpoint, weights, runs_dir, device)
         config = trained.config
@@ -145,7 +149,7 @@ class Stitcher:
         rig = rig or config.rig_of_file() or config.rig()
         return cls(
             rig, config.panorama_size, trained, device,
-            refine=refine, reference_view=reference_view,
+            refine=refine, reference_view=reference_view, precision=precision, compile=compile,
         )  # fmt: skip
 
     @classmethod

@@ -42,6 +42,7 @@ from spidereye.run_log import RunLog, flat
 from spidereye.setup import (
     build_accelerator,
     build_loss,
+    checkpoint_activations,
     compile_networks,
     datasets,
     freeze,
@@ -79,6 +80,7 @@ def train(config: Config, resume_command: str = "") -> Path:
         state = restore(resumed, loss, ema, optimizer, last)
         say(accelerator, f"resuming {folder} at step {state.step}, epoch {state.epoch}")
         say(accelerator, _changes(resumed.config, config_to_dict(config)))
+    checkpoint_activations(config, model)
     for networks in (model, teacher.model) if teacher else (model,):
         compile_networks(config, networks)
     module, wrapped = accelerator.prepare(loss, optimizer)

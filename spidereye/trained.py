@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from spidereye.checkpoint import Weights, read_config
 from spidereye.config import Config
 from spidereye.config_files import config_from_dict
 from spidereye.errors import SpiderEyeError
 from spidereye.model import SpiderEyeModel
 from spidereye.onnx_networks import OnnxNetworks
+from spidereye.precision import check_precision
 from spidereye.weights import find_checkpoint, load_weights
 
 
@@ -50,3 +53,21 @@ class Trained:
         model = SpiderEyeModel(config.model())
         origin = load_weights(model, found, weights)
         return cls(model.eval().requires_grad_(False), config, origin, config.sampler_steps)
+
+    def ready(
+        self, device: torch.device, precision: str = "fp32", compile: bool = False
+    ) -> SpiderEyeModel | OnnxNetworks:
+        """The networks on the device; compile: torch.compile makes code of them when they first
+        run. Raises SpiderEyeError for a precision that the device has not, and for either where an
+        ONNX file holds them."""
+        check_precision(precision, device)
+        if not isinstance(self.networks, SpiderEyeModel):
+            if compile or precision != "fp32":
+                raise SpiderEyeError(
+                    f"{self.origin} runs as it was exported: precision and compile go with a "
+                    "checkpoint folder"
+                )
+            return self.networks
+        if compile:
+            self.networks.compile_networks()
+        return self.networks.to(device)

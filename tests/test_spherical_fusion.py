@@ -38,6 +38,7 @@ def made():
     with torch.no_grad():
         fusion.ray.normal_(std=0.3)
         fusion.start.normal_()
+        fusion.out.weight.normal_(std=0.3)
     latents = [torch.randn(2, C, 8, 8) for _ in range(5)]
     return fusion.eval(), latents, latent_grid(narrow_rig().cameras, ZH, ZW, RADII)
 

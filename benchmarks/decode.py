@@ -1,0 +1,197 @@
+"""How fast the decoder is, at which size, against the published form of its attention.
+
+Baselines in the same run: the same network with a dense N x N bias, rebuilt in every block as
+published, and cached; with the same layout and allocator settings on both sides, and once more with
+the C library's defaults, which is what a user of the published form gets. Each case is a process of
+its own. XS, S, M at 256x128, batch 1 and 8, 1 and 12 steps: eager, compiled, ONNX Runtime, and
+bfloat16 where the device computes in it; S up to 2048x1024, and the exponents of time and memory
+against pixels.
+
+    python benchmarks/decode.py                             about 20 minutes on two cores
+    python benchmarks/decode.py --parts attention dense     some of it
+    python benchmarks/decode.py --device cuda               [GPU] S, B, M, L in bfloat16
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from cases import given_case, matrix_rate, run_case, timed
+from decode_tables import WIDTHS, cells_of, report
+from dense_attention import DenseAttention, make_dense
+from machine import machine
+from torch import Tensor
+
+from spidereye.attention import LocalAttention
+from spidereye.decoder import DecoderConfig, UViT
+from spidereye.precision import computing_in, has_bfloat16
+from spidereye.sampler import euler
+from spidereye.whole_files import write_whole
+
+PARTS = ("attention", "dense", "sizes", "scaling")
+
+
+def decoder_of(case: dict[str, Any]) -> UViT:
+    """The network of a case; no weight is zero, and its bias says something."""
+    torch.manual_seed(0)
+    decoder = UViT(DecoderConfig.named(case["size"])).eval().requires_grad_(False)
+    for parameter in decoder.parameters():
+        parameter.add_(0.02 * torch.randn_like(parameter))
+    if case["form"] in ("rebuilt", "cached"):
+        make_dense(decoder, case["form"] == "cached")
+    return decoder.to(case["device"])
+
+
+def inputs_of(case: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    """x_t, 1000·t, z."""
+    batch, width = case["batch"], case["width"]
+    made = (
+        torch.randn(batch, 3, width // 2, width),
+        torch.full((batch,), 1000.0),
+        torch.randn(batch, 4, width // 16, width // 8),
+    )
+    x, t, z = (one.to(case["device"]) for one in made)
+    return x, t, z
+
+
+@torch.inference_mode()
+def measure(case: dict[str, Any]) -> dict[str, Any]:
+    """A case's result, in its process."""
+    if case["what"] == "attention":
+        return measure_attention(case)
+    decoder, (x, t, z) = decoder_of(case), inputs_of(case)
+    if case["form"] == "onnx":
+        run = onnx_run(decoder, x, t, z)
+    else:
+        if case["form"] == "compiled":
+            decoder.compile()
+
+        def run(x: Tensor, t: Tensor) -> Tensor:
+            return decoder(x, 1000 * t, z).velocity
+
+    precision = "bf16" if case["form"] == "bf16" else case["precision"]
+    with computing_in(precision, torch.device(case["device"])):
+        return timed(lambda: euler(run, x, case["steps"]), case["runs"])
+
+
+def measure_attention(case: dict[str, Any]) -> dict[str, Any]:
+    """One attention layer of the decoder's middle, ours and dense with its bias kept, in turns."""
+    decoder = decoder_of(case)
+    layer = next(m for m in decoder.modules() if isinstance(m, LocalAttention))
+    dense = DenseAttention(layer, cached=True)
+    width = case["width"] // 8
+    x = torch.randn(1, width // 2, width, layer.to_q.in_features)
+    difference = float((layer(x) - dense(x)).abs().max())
+    found: dict[str, list[float]] = {"ours": [], "dense": []}
+    for _ in range(case["runs"]):
+        found["ours"] += timed(lambda: layer(x), 1, 0)["seconds"]
+        found["dense"] += timed(lambda: dense(x), 1, 0)["seconds"]
+    return {"difference": difference, **found}
+
+
+def onnx_run(decoder: UViT, x: Tensor, t: Tensor, z: Tensor) -> Any:
+    """The decoder in ONNX Runtime, as velocity(x, t)."""
+    import onnxruntime
+
+    class Velocity(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.decoder = decoder
+
+        def forward(self, x: Tensor, t1000: Tensor, z: Tensor) -> Tensor:
+            return self.decoder(x, t1000, z).velocity
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "decoder.onnx"
+        with torch.inference_mode(False):
+            plain = tuple(one.clone() for one in (x, t, z))
+            names = ["x", "t", "z"]
+            program = torch.onnx.export(
+                Velocity(), plain, dynamo=True, input_names=names, verbose=False
+            )
+        assert program is not None
+        program.save(file)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        session = onnxruntime.InferenceSession(str(file), options)
+    told = z.numpy()
+
+    def run(x: Tensor, t: Tensor) -> Tensor:
+        fed = {"x": x.numpy(), "t": (1000 * t).numpy(), "z": told}
+        return torch.from_numpy(session.run(None, fed)[0])
+
+    return run
+
+
+def cases(parts: list[str], device: str) -> Iterator[dict[str, Any]]:
+    """All that is to be measured, in order."""
+    plain = {
+        "what": "decoder", "size": "S", "width": 1024, "batch": 1, "steps": 1, "form": "eager",
+        "precision": "fp32", "tuned": True, "runs": 3, "device": device,
+    }  # fmt: skip
+    if "attention" in parts:
+        yield plain | {"what": "attention", "runs": 5}
+    if "dense" in parts:
+        yield plain | {"part": "dense"}
+        yield plain | {"part": "dense", "form": "cached"}
+        yield plain | {"part": "dense", "form": "rebuilt", "runs": 2}
+        yield plain | {"part": "dense", "tuned": False}
+        yield plain | {"part": "dense", "form": "rebuilt", "tuned": False, "runs": 1}
+    on_cpu = device == "cpu"
+    if "sizes" in parts:
+        half = [] if on_cpu and not has_bfloat16(torch.device(device)) else ["bf16"]
+        forms = ["eager", "compiled", *half, *(["onnx"] if on_cpu else [])]
+        for size in ("XS", "S", "M") if on_cpu else ("S", "B", "M", "L"):
+            small = plain | {"part": "sizes", "size": size, "width": 256, "runs": 5}
+            if size == "M" and on_cpu:
+                yield small | {"tuned": False}
+            for form in forms:
+                yield small | {"form": form}
+            yield small | {"steps": 12, "runs": 1}
+            yield small | {"batch": 8, "runs": 3}
+    if "scaling" in parts:
+        for width in WIDTHS:
+            if width != 1024 or "dense" not in parts:
+                yield plain | {"part": "scaling", "width": width, "runs": 3 if width < 2048 else 1}
+
+
+def main() -> None:
+    case = given_case()
+    if case is not None:
+        print(json.dumps(measure(case)))
+        return
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/decode.json"))
+    arguments = parser.parse_args()
+    if arguments.device != "cpu":
+        arguments.parts = [part for part in arguments.parts if part in ("sizes", "scaling")]
+    threads = len(os.sched_getaffinity(0))
+    before = matrix_rate(device=arguments.device)
+    found = []
+    for case in cases(arguments.parts, arguments.device):
+        result = run_case(__file__, case)
+        found.append({"case": case, "result": result})
+        said = result.get("failed") or result.get("median") or result.get("ours")
+        print(*cells_of(case), said, file=sys.stderr, flush=True)
+    rate = (before + matrix_rate(device=arguments.device)) / 2
+    about = {**machine(threads), "matrix product": f"{rate / 1e9:.0f} Gflop/s"}
+    print(", ".join(f"{key} {value}" for key, value in about.items()))
+    if arguments.device == "cpu" and not has_bfloat16(torch.device("cpu")):
+        print("bf16: not measured, this CPU does not compute in bfloat16")
+    ratios = report(found, rate)
+    write_whole(
+        arguments.out, json.dumps({"about": about, "ratios": ratios, "cases": found}, indent=1)
+    )
+    print(f"written: {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Four views in, a panorama out, one step: eager, compiled and ONNX Runtime, and the whole verb.
+
+A SpiderEye360 with random weights, as `spidereye export` takes it. "networks" is from the views and
+what geometry says of them to the panorama, "Stitcher" from four pictures to 8 bits: reading,
+self-calibration and geometry included. Each is a process of its own; the baseline is eager PyTorch
+with the allocator set as our commands set it.
+
+    python benchmarks/end_to_end.py                    about 10 minutes on two cores
+    python benchmarks/end_to_end.py --decoder XXS --encoder-width 16 --side 64
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from cases import given_case, run_case, timed
+from machine import machine, show
+
+from spidereye.checkpoint import Checkpoint, save_checkpoint
+from spidereye.config_files import config_to_dict, load_config
+from spidereye.export import export_onnx, sample_shot
+from spidereye.model import SpiderEyeModel, parameter_count
+from spidereye.onnx_networks import OnnxNetworks
+from spidereye.pictures import to_uint8
+from spidereye.stitcher import Stitcher
+from spidereye.trained import Trained
+from spidereye.whole_files import write_whole
+
+EAGER = "eager"
+
+
+def make_checkpoint(folder: Path, decoder: str, width: int, side: int) -> int:
+    """Write a SpiderEye360 whose every weight says something; returns its parameters."""
+    config = load_config(
+        "SpiderEye360",
+        [f"ssdd.decoder={decoder}", f"ssdd.encoder_width={width}", f"dataset.im_size={side}",
+         f"ssdd.decoder_image_size=[{2 * side},{side}]", "aux_losses.repa=null"],
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = SpiderEyeModel(config.model())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    state = model.state_dict()
+    save_checkpoint(folder, Checkpoint(state, state, config_to_dict(config)))
+    return parameter_count(model)
+
+
+@torch.inference_mode()
+def measure(case: dict[str, Any]) -> dict[str, Any]:
+    """A case's result, in its process."""
+    path = case["file"] if case["form"] == "onnx" else case["folder"]
+    trained = Trained.load(path)
+    given, noise = sample_shot(trained.config)
+    if case["what"] == "Stitcher":
+        stitcher = Stitcher.load(path, compile=case["form"] == "compiled")
+        pictures = [_picture(view) for view in given.views[0]]
+        return timed(lambda: stitcher(pictures, steps=1), case["runs"])
+    networks = trained.networks
+    if case["form"] == "compiled":
+        assert not isinstance(networks, OnnxNetworks)
+        networks.compile_networks()
+    return timed(lambda: networks.panorama(given, noise, 1), case["runs"])
+
+
+def _picture(view: torch.Tensor) -> np.ndarray:
+    return np.ascontiguousarray(to_uint8(view).permute(1, 2, 0).numpy())
+
+
+def main() -> None:
+    case = given_case()
+    if case is not None:
+        print(json.dumps(measure(case)))
+        return
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--decoder", default="S")
+    parser.add_argument("--encoder-width", type=int, default=128)
+    parser.add_argument("--side", type=int, default=128, help="of a view, pixels")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/end_to_end.json"))
+    arguments = parser.parse_args()
+    found = {}
+    with tempfile.TemporaryDirectory() as work:
+        folder, file = Path(work) / "checkpoint", Path(work) / "model.onnx"
+        size = (arguments.decoder, arguments.encoder_width, arguments.side)
+        parameters = make_checkpoint(folder, *size)
+        exported = export_onnx(folder, file, steps=1, batch=1)
+        print(f"exported: differs by {exported.difference:.1e}", file=sys.stderr, flush=True)
+        plain = {"folder": str(folder), "file": str(file), "runs": arguments.runs, "tuned": True}
+        for what in ("networks", "Stitcher"):
+            for form in (EAGER, "compiled", "onnx"):
+                result = run_case(__file__, {**plain, "what": what, "form": form})
+                found[what, form] = result
+                said = result.get("failed") or result["seconds"]
+                print(what, form, said, file=sys.stderr, flush=True)
+    about = {
+        **machine(len(os.sched_getaffinity(0))), "decoder": arguments.decoder, "batch": "1",
+        "parameters": f"{parameters / 1e6:.1f} M", "views": f"{arguments.side} px",
+        "ONNX file": f"{exported.megabytes:.1f} MB",
+        "largest difference": f"{exported.difference:.1e} of [-1, 1]",
+    }  # fmt: skip
+    print(", ".join(f"{key} {value}" for key, value in about.items()))
+    rows = []
+    for (what, form), result in found.items():
+        if "failed" in result:
+            rows.append((what, form, result["failed"], "", ""))
+            continue
+        base = found[what, EAGER].get("median")
+        against = f"{base / result['median']:.2f}×" if base else "–"
+        peak = f"{result['peak_mb'] / 1024:.2f}"
+        rows.append((what, form, f"{result['median']:.2f}", peak, against))
+    show("one panorama, one step", ("what", "form", "median s", "peak GB", "against eager"), rows)
+    listed = [{"what": what, "form": form, **result} for (what, form), result in found.items()]
+    write_whole(arguments.out, json.dumps({"about": about, "rows": listed}, indent=1))
+    print(f"written: {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

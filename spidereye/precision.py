@@ -1,0 +1,40 @@
+"""Half precision for making panoramas: bfloat16 where the device computes in it.
+
+Layer: foundation. A device that only emulates it would be slower than in single precision.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from spidereye.errors import SpiderEyeError
+
+PRECISIONS = ("fp32", "bf16")
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies matrices of bfloat16 numbers itself."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        can = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        return bool(can.get("avx512_bf16") or can.get("amx_bf16") or can.get("bf16"))
+    return False
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raises SpiderEyeError for what is none of PRECISIONS, and where the device has it not."""
+    if precision not in PRECISIONS:
+        raise SpiderEyeError(f"precision takes {' or '.join(PRECISIONS)}, got {precision!r}")
+    if precision == "bf16" and not has_bfloat16(device):
+        raise SpiderEyeError(
+            f"precision bf16: {device.type} here does not compute in bfloat16 (CPUs with AVX-512 "
+            "BF16 or AMX do, and GPUs since Ampere); leave it at fp32, which is faster here"
+        )
+
+
+def computing_in(precision: str, device: torch.device) -> AbstractContextManager:
+    """In which networks compute in that precision."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)

@@ -1,0 +1,24 @@
+"""Compiled training has no graph breaks and does not compile again from step to step."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).with_name("compiled_steps.py")
+
+
+@pytest.mark.parametrize("arguments", [["spherical"], ["concat_conv"], ["spherical", "recompute"]])
+def test_three_steps_are_three_graphs(arguments):
+    made = subprocess.run(
+        [sys.executable, str(PROGRAM), *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr[-2000:]
+    told = json.loads(made.stdout.splitlines()[-1])
+    # Encoder, fusion and decoder: one graph each.
+    assert told["graphs"] == 3 and told["breaks"] == [] and told["recompiles"] == 0, told
+    assert told["difference"] < 1e-5
