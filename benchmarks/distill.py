@@ -4,7 +4,7 @@ Distils a checkpoint, one of benchmarks/quality.py's SpiderEye360 by default, on
 it was trained on, and evaluates both by their EMA weights on val, clean and jittered. "Decoder" is
 the time from a latent to a panorama. Ctrl-C stops; the same command goes on.
 
-    SPIDEREYE_SHARED=… python benchmarks/distill.py --teacher runs/benchmarks/quality_64/jobs/NAME/last
+    SPIDEREYE_SHARED=… python benchmarks/distill.py --teacher …/quality_64/jobs/NAME/last
 """
 
 import argparse

@@ -30,7 +30,7 @@ RIG = spider4(f=220 * 32 / 560, xi=0.85, size=32)
 
 
 def pictures(rig: Rig = RIG, seed: int = 0) -> list[np.ndarray]:
-    return [to_uint8(v[0]).permute(1, 2, 0).numpy() for v in taken(world(seed), rig, exposed=1)]
+    return [to_uint8(v[0]).permute(1, 2, 0).numpy() for v in taken(world(seed), rig, seed=1)]
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> int:
