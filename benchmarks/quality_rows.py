@@ -21,8 +21,6 @@ MODEL = "model"  # what the model's rows of an evaluation are called
 RADII = ("inf", "5", "3", "2", "1.5", "1")  # metres: the spheres of the plain stitch
 SCENES, PICTURES = 12, 4  # of the protocol parallax; shown on the sheet, of each protocol
 
-_FROM_NOISE = 2.0  # times the rate: what starts close to the data has to take smaller steps
-
 WINNER = "SpiderEye360"
 ONE_RADIUS = "+ self-calibration"
 STITCHES = "stitches"  # not trained
@@ -86,8 +84,8 @@ class Plan:
     """What all rows of a table share.
 
     steps: of training.   size: of a view in pixels; panoramas are twice as wide.   batch: samples
-    of a step.   draws: different shots of each panorama.   rate: of learning, for flows that start
-    from the stitch.   limit: panoramas of each split, the first ones; None: all.
+    of a step.   draws: different shots of each panorama.   rate: of learning.   limit: panoramas of
+    each split, the first ones; None: all.
     """
 
     steps: int
@@ -147,15 +145,14 @@ def settings_of(job: Job, plan: Plan) -> dict[str, str]:
         "dataset.batch_size": str(plan.samples),
         "dataset.draws": str(plan.draws),
         "dataset.limit": "null" if plan.limit is None else str(plan.limit),
+        "training.lr": str(plan.rate),
         "training.max_steps": str(plan.steps),
         # It evaluates once, at the end.
         "training.eval_steps": str(plan.steps),
         "evaluation.parallax_scenes": str(plan.scenes),
         "show_samples": str(PICTURES),
     }
-    row = row_settings(job.row)
-    faster = _FROM_NOISE if row["ssdd.prior"] == "noise" else 1.0
-    return COMMON | own | {"training.lr": str(faster * plan.rate)} | row
+    return COMMON | own | row_settings(job.row)
 
 
 def config_of(job: Job, plan: Plan, data: Path, work: Path, steps: Sequence[int] = (1,)) -> Config:

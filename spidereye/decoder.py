@@ -49,10 +49,10 @@ class DecoderConfig:
     shot_numbers: how many numbers of a whole shot there are beside the time.
     extra_channels: input channels after [x_t, z], whose weights start at zero.
     residual: for flows that start close to the data. The last convolution starts at zero, and with
-    it the velocity. Extra channels also lead straight to the velocity: they have candidates for it
-    among them.
-    groups_out: of the last norm; 32 as published. Groups of one channel, as width 32 has them, take
-    a picture's mean out of what is said of it."""
+    it the velocity; the last norm has one group. Extra channels also lead straight to the velocity:
+    they have candidates for it among them.
+    groups: of every norm; 32 as published. Groups of one channel, which width 32 then has, take a
+    picture's mean out of what is said of it."""
 
     widths: tuple[int, int, int, int]
     heads: int
@@ -63,7 +63,7 @@ class DecoderConfig:
     extra_channels: int = 0
     residual: bool = False
     shot_numbers: int = 0
-    groups_out: int = 32
+    groups: int = 32
 
     def __post_init__(self) -> None:
         if self.padding not in PADDINGS:
@@ -100,7 +100,7 @@ class DecoderConfig:
             extra_channels,
             residual,
             shot_numbers,
-            groups_out=1 if residual or size == "XXS" else 32,
+            groups=8 if size == "XXS" else 32,
         )
 
 
@@ -138,7 +138,7 @@ class UViT(Recomputing):
         skips, previous = [base], base
         for level, width in enumerate(widths):
             for _ in range(2):
-                self.down.append(ResidualBlock(previous, width, base, padding))
+                self.down.append(ResidualBlock(previous, width, config))
                 skips.append(width)
                 previous = width
             if level < 3:
@@ -147,11 +147,11 @@ class UViT(Recomputing):
         self.middle = Middle(config)
         for level, width in reversed(tuple(enumerate(widths))):
             for _ in range(3):
-                self.up.append(ResidualBlock(previous + skips.pop(), width, base, padding))
+                self.up.append(ResidualBlock(previous + skips.pop(), width, config))
                 previous = width
             if level > 0:
                 self.up.append(Upsample(width, padding))
-        self.norm_out = nn.GroupNorm(config.groups_out, base)
+        self.norm_out = nn.GroupNorm(1 if config.residual else config.groups, base)
         self.conv_out = conv3x3(base, 3, padding)
         self.direct = None
         if config.residual and config.extra_channels:
@@ -218,12 +218,13 @@ class UViT(Recomputing):
 class ResidualBlock(nn.Module):
     """conv3x3 twice, the first norm modulated per place by the context, the second by the time."""
 
-    def __init__(self, width_in: int, width_out: int, base: int, padding: str):
+    def __init__(self, width_in: int, width_out: int, config: DecoderConfig):
         super().__init__()
-        self.norm1 = nn.GroupNorm(32, width_in, affine=False)
+        base, groups, padding = config.widths[0], config.groups, config.padding
+        self.norm1 = nn.GroupNorm(groups, width_in, affine=False)
         self.modulation1 = nn.Conv2d(base, 2 * width_in, 1)
         self.conv1 = conv3x3(width_in, width_out, padding)
-        self.norm2 = nn.GroupNorm(32, width_out)
+        self.norm2 = nn.GroupNorm(groups, width_out)
         self.modulation2 = nn.Linear(4 * base, 2 * width_out)
         self.conv2 = conv3x3(width_out, width_out, padding)
         same = width_in == width_out
@@ -250,7 +251,7 @@ class Middle(Recomputing):
         super().__init__()
         width = config.widths[-1]
         self.extract = config.extract
-        self.norm = nn.GroupNorm(32, width, eps=1e-6)
+        self.norm = nn.GroupNorm(config.groups, width, eps=1e-6)
         self.linear_in = nn.Linear(width, width)
         self.blocks = nn.ModuleList(
             TransformerBlock(width, config.heads, config.widths[0], config.padding)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from spidereye.errors import SpiderEyeError
-from spidereye.layers import Recomputing, group_count
+from spidereye.layers import Recomputing
 
 NORM_EPS = 1e-6
 LOGVAR_RANGE = (-30.0, 20.0)
@@ -66,6 +66,12 @@ class EncoderConfig:
         """Latent channels C."""
         return int(self.name.split("c")[1])
 
+    @property
+    def groups(self) -> int:
+        """Of every norm. 32 as published; narrower networks have four channels a group at the first
+        level, as the published width has: groups of one take out how bright a view is."""
+        return 32 if self.width % 32 == 0 else self.width // 4
+
 
 class KLEncoder(Recomputing):
     """View [B, 3, h, w] in [-1, 1] → Posterior over [B, C, h/F, w/F].
@@ -80,17 +86,20 @@ class KLEncoder(Recomputing):
         self.levels = nn.ModuleList()
         previous = widths[0]
         for level, width in enumerate(widths):
-            blocks: list[nn.Module] = [ResidualBlock(previous, width), ResidualBlock(width, width)]
+            blocks: list[nn.Module] = [
+                ResidualBlock(previous, width, config.groups),
+                ResidualBlock(width, width, config.groups),
+            ]
             if level < levels - 1:
                 blocks.append(PadRightBottomDownsample(width))
             self.levels.append(nn.Sequential(*blocks))
             previous = width
         self.middle = nn.Sequential(
-            ResidualBlock(previous, previous),
-            SelfAttention(previous),
-            ResidualBlock(previous, previous),
+            ResidualBlock(previous, previous, config.groups),
+            SelfAttention(previous, config.groups),
+            ResidualBlock(previous, previous, config.groups),
         )
-        self.norm_out = _norm(previous)
+        self.norm_out = _norm(previous, config.groups)
         self.conv_out = nn.Conv2d(previous, 2 * config.channels, 3, padding=1)
         self.project_out = nn.Conv2d(2 * config.channels, 2 * config.channels, 1)
         # Small posteriors to start with: at σ = 1 the means drown in the noise of sampling, and the
@@ -112,11 +121,11 @@ class KLEncoder(Recomputing):
 class ResidualBlock(nn.Module):
     """(group norm, SiLU, conv3x3) twice, plus the input (through conv1x1 where widths differ)."""
 
-    def __init__(self, width_in: int, width_out: int):
+    def __init__(self, width_in: int, width_out: int, groups: int):
         super().__init__()
-        self.norm1 = _norm(width_in)
+        self.norm1 = _norm(width_in, groups)
         self.conv1 = nn.Conv2d(width_in, width_out, 3, padding=1)
-        self.norm2 = _norm(width_out)
+        self.norm2 = _norm(width_out, groups)
         self.conv2 = nn.Conv2d(width_out, width_out, 3, padding=1)
         same = width_in == width_out
         self.shortcut = nn.Identity() if same else nn.Conv2d(width_in, width_out, 1)
@@ -130,9 +139,9 @@ class ResidualBlock(nn.Module):
 class SelfAttention(nn.Module):
     """Single-head attention over all cells, q, k, v and out as conv1x1, residual."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, groups: int):
         super().__init__()
-        self.norm = _norm(width)
+        self.norm = _norm(width, groups)
         self.q = nn.Conv2d(width, width, 1)
         self.k = nn.Conv2d(width, width, 1)
         self.v = nn.Conv2d(width, width, 1)
@@ -156,5 +165,5 @@ class PadRightBottomDownsample(nn.Module):
         return self.conv(F.pad(x, (0, 1, 0, 1)))
 
 
-def _norm(width: int) -> nn.GroupNorm:
-    return nn.GroupNorm(group_count(width), width, eps=NORM_EPS)
+def _norm(width: int, groups: int) -> nn.GroupNorm:
+    return nn.GroupNorm(groups, width, eps=NORM_EPS)

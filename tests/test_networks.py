@@ -66,12 +66,25 @@ def test_encoders_of_other_factors(factor, channels):
     assert out.features.shape == (1, 4, 8, 32)
 
 
-@pytest.mark.parametrize("width,groups", [(8, 8), (16, 16), (24, 24), (32, 32), (64, 32)])
-def test_narrow_encoders_have_as_many_groups_as_divide_their_width(width, groups):
+@pytest.mark.parametrize("width,groups", [(8, 2), (16, 4), (24, 6), (32, 32), (64, 32)])
+def test_narrow_encoders_have_groups_of_several_channels(width, groups):
     encoder = KLEncoder(EncoderConfig("f8c4", width))
-    assert encoder.levels[0][0].norm1.num_groups == groups
-    assert encoder.norm_out.num_groups == 32  # of 4 times the width
+    norms = [module for module in encoder.modules() if isinstance(module, torch.nn.GroupNorm)]
+    assert len(norms) > 20 and {norm.num_groups for norm in norms} == {groups}
     assert encoder(torch.rand(1, 3, 32, 32)).mean.shape == (1, 4, 4, 4)
+
+
+@torch.no_grad()
+def test_narrow_networks_can_say_how_bright_a_picture_is():
+    """With a channel a group every norm would take that out, and nothing would bring it back."""
+    torch.manual_seed(0)
+    view = torch.rand(1, 3, 32, 32) - 0.5
+    narrow = KLEncoder(EncoderConfig("f8c4", 16))
+    means = [narrow(view + offset).mean.mean() for offset in (0.0, 0.3)]
+    assert abs(float(means[1] - means[0])) > 0.02
+    decoder = UViT(DecoderConfig.named("XXS"))
+    norms = [module for module in decoder.modules() if isinstance(module, torch.nn.GroupNorm)]
+    assert {norm.num_groups for norm in norms} == {8}
 
 
 def test_log_variance_is_clamped():

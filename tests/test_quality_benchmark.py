@@ -34,9 +34,7 @@ def test_each_row_differs_from_the_one_before_it_by_what_it_names():
         made = settings(row)
         parent = plain if row in ("average", "spherical") else before
         changed = {key for key in made if made[key] != parent[key]}
-        # A flow from the stitch learns at a rate of its own.
-        own = {"training.lr"} if "ssdd.prior" in ADDED[row] else set()
-        assert changed == set(ADDED[row]) | own and set(ADDED[row]) <= set(PLAIN)
+        assert changed == set(ADDED[row]) <= set(PLAIN)
         before = made
 
 
