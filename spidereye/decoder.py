@@ -52,7 +52,7 @@ class DecoderConfig:
     it the velocity; the last norm has one group. Extra channels also lead straight to the velocity:
     they have candidates for it among them.
     groups: of every norm; 32 as published. Groups of one channel, which width 32 then has, take a
-    picture's mean out of what is said of it."""
+    picture's mean out of what is said of it; with fewer than 32, the last norm has one."""
 
     widths: tuple[int, int, int, int]
     heads: int
@@ -151,7 +151,8 @@ class UViT(Recomputing):
                 previous = width
             if level > 0:
                 self.up.append(Upsample(width, padding))
-        self.norm_out = nn.GroupNorm(1 if config.residual else config.groups, base)
+        whole = config.residual or config.groups < 32
+        self.norm_out = nn.GroupNorm(1 if whole else config.groups, base)
         self.conv_out = conv3x3(base, 3, padding)
         self.direct = None
         if config.residual and config.extra_channels:

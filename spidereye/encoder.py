@@ -102,6 +102,12 @@ class KLEncoder(Recomputing):
         self.norm_out = _norm(previous, config.groups)
         self.conv_out = nn.Conv2d(previous, 2 * config.channels, 3, padding=1)
         self.project_out = nn.Conv2d(2 * config.channels, 2 * config.channels, 1)
+        # Every block starts as its shortcut, as the decoder's do.
+        for module in self.modules():
+            if isinstance(module, ResidualBlock | SelfAttention):
+                last = module.conv2 if isinstance(module, ResidualBlock) else module.out
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)  # pyright: ignore[reportArgumentType]
         # Small posteriors to start with: at σ = 1 the means drown in the noise of sampling, and the
         # decoder learns to ignore the latent before the encoder has learnt to raise its voice.
         with torch.no_grad():

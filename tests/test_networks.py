@@ -84,7 +84,7 @@ def test_narrow_networks_can_say_how_bright_a_picture_is():
     assert abs(float(means[1] - means[0])) > 0.02
     decoder = UViT(DecoderConfig.named("XXS"))
     norms = [module for module in decoder.modules() if isinstance(module, torch.nn.GroupNorm)]
-    assert {norm.num_groups for norm in norms} == {8}
+    assert {norm.num_groups for norm in norms} == {1, 8} and decoder.norm_out.num_groups == 1
 
 
 def test_log_variance_is_clamped():
