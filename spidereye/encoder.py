@@ -15,7 +15,7 @@ from spidereye.layers import Recomputing
 NORM_EPS = 1e-6
 LOGVAR_RANGE = (-30.0, 20.0)
 START_LOGVAR = -6.0
-START_GAIN = 4.0  # of the means over what the layers' usual start gives, whose deviation is 0.2
+START_GAIN = 4.0  # over the usual start of the last layer: means with a deviation of about 0.6
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,14 @@ class KLEncoder(Recomputing):
         self.norm_out = _norm(previous, config.groups)
         self.conv_out = nn.Conv2d(previous, 2 * config.channels, 3, padding=1)
         self.project_out = nn.Conv2d(2 * config.channels, 2 * config.channels, 1)
-        # Every block starts as its shortcut, as the decoder's do.
+        # As in the decoder: every block starts as its shortcut, and biases as 0. Their usual start
+        # is as large as what a view says, and the last norm would leave little but them.
         for module in self.modules():
             if isinstance(module, ResidualBlock | SelfAttention):
                 last = module.conv2 if isinstance(module, ResidualBlock) else module.out
                 nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)  # pyright: ignore[reportArgumentType]
+            elif isinstance(module, nn.Conv2d) and module.bias is not None:
+                nn.init.zeros_(module.bias)
         # Small posteriors to start with: at σ = 1 the means drown in the noise of sampling, and the
         # decoder learns to ignore the latent before the encoder has learnt to raise its voice.
         with torch.no_grad():
