@@ -26,6 +26,8 @@ from spidereye.rig import Rig, spider4
 from spidereye.rig_files import load_rig, write_rig
 from spidereye.trained import Trained
 
+pytestmark = pytest.mark.slow  # an export of even tiny networks takes a minute
+
 RIG = spider4(f=220 * 32 / 560, xi=0.85, size=32)
 
 
@@ -93,7 +95,6 @@ def test_steps_are_those_of_the_file(exported):
     assert difference(stitcher(pictures(), steps=1).picture, stitcher(pictures()).picture) == 0
 
 
-@pytest.mark.slow
 def test_many_steps_a_fixed_batch_and_a_baked_grid(tmp_path):
     """With a rig of its own file, whose mask has to travel with it."""
     mask = torch.ones(32, 32, dtype=torch.bool)
@@ -121,7 +122,6 @@ def test_many_steps_a_fixed_batch_and_a_baked_grid(tmp_path):
     assert difference(ours(views, steps=3).picture, theirs(views).picture) <= 1
 
 
-@pytest.mark.slow
 def test_the_documented_networks_take_views_alone(tmp_path):
     checkpoint = tiny_checkpoint(tmp_path / "plain", "concat_conv")
     made = export_onnx(checkpoint, tmp_path / "plain.onnx", batch=1)
