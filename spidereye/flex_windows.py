@@ -52,15 +52,16 @@ def attend(
     tiles = _tiles(height, width, reach, padding, str(query.device))
     offset = _offsets(tiles.row, tiles.column, height, width, reach, padding)
 
-    def biased(score: Tensor, b: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
-        down, right, _ = offset(q, k)
-        return score + table[down, right, head]
-
     def ordered(x: Tensor) -> Tensor:
         return x.flatten(1, 2)[:, tiles.order].transpose(1, 2).contiguous()
 
+    # FlexAttention counts the arguments of a function's own code, which a lambda always has.
     made = _kernel(query.is_cuda)(
-        ordered(query), ordered(key), ordered(value), score_mod=biased, block_mask=tiles.mask
+        ordered(query),
+        ordered(key),
+        ordered(value),
+        score_mod=lambda score, b, head, q, k: score + table[(*offset(q, k)[:2], head)],
+        block_mask=tiles.mask,
     )
     return made.transpose(1, 2)[:, tiles.place].reshape(query.shape)
 
@@ -115,11 +116,11 @@ def _tiles(height: int, width: int, reach: int, padding: str, device: str) -> Ti
     place[order[here]] = token[here]
     offset = _offsets(row, column, height, width, reach, padding)
 
-    def within(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
-        return offset(q, k)[2]
-
     count = len(row)
-    mask = create_block_mask(within, None, None, count, count, device=device, BLOCK_SIZE=_BLOCK)
+    mask = create_block_mask(
+        lambda b, h, q, k: offset(q, k)[2],
+        None, None, count, count, device=device, BLOCK_SIZE=_BLOCK,
+    )  # fmt: skip
     return Tiles(order, place, row, column, mask)
 
 
