@@ -90,7 +90,6 @@ def test_the_scripts_run_at_small_sizes(tmp_path):
     tiny = ["--side", "32", "--encoder-width", "16", "--decoder", "XXS", "--runs", "1"]
     small = {
         "train_step.py": tiny,
-        "end_to_end.py": tiny,
         "decode.py": ["--parts", "attention"],
     }
     for script, arguments in small.items():
