@@ -108,7 +108,7 @@ class _Network(nn.Module):
         self, inputs: Mapping[str, Tensor], noise: Float[Tensor, "B 3 H W"]
     ) -> Float[Tensor, "B 3 H W"]:
         given = restored({**inputs, **self.grid})
-        return self.model.decode(self.model.encode(given), given, noise, self.steps, self.shift)
+        return self.model.panorama(given, noise, self.steps, self.shift)
 
 
 def sample_shot(config: Config) -> tuple[Conditions, Float[Tensor, "1 3 H W"]]:
