@@ -30,6 +30,7 @@ from quality_measure import measure, steps_done
 from quality_rows import ROWS, STITCHES, WINNER, Job, Plan, config_of, identity, jobs
 from quality_tables import results, show_results, write_sheet
 
+from spidereye.config import Config
 from spidereye.cpu import keep_large_buffers
 from spidereye.errors import SpiderEyeError
 from spidereye.interrupt import Interrupt, stop_after_step
@@ -37,7 +38,7 @@ from spidereye.progress import Meter, progress
 from spidereye.whole_files import write_whole
 
 STOPPED = 130  # exit status after Ctrl-C
-_POLL = 1.0  # seconds between looks at the processes
+_POLL = 3.0  # seconds between looks at the processes
 _PATIENCE = 120.0  # seconds for a step to end and be saved
 _EVALUATION = 0.15  # of a row's training: about what its evaluation takes, for the ETA
 
@@ -48,6 +49,7 @@ class Processes:
     def __init__(self, plan: Plan, data: Path, work: Path, most: int):
         self.plan, self.data, self.work, self.most = plan, data, work, most
         self.running: dict[Job, subprocess.Popen] = {}
+        self._configs: dict[Job, Config] = {}  # composing one takes a tenth of a second
         self.failed: list[Job] = []
 
     def run(self, todo: Sequence[Job]) -> None:
@@ -113,7 +115,9 @@ class Processes:
     def _steps(self, job: Job) -> int:
         if job.row == STITCHES:
             return 0
-        return steps_done(config_of(job, self.plan, self.data, self.work))
+        if job not in self._configs:
+            self._configs[job] = config_of(job, self.plan, self.data, self.work)
+        return steps_done(self._configs[job])
 
     def _stop(self) -> None:
         """What still runs saves and ends; what does not within _PATIENCE is ended."""
