@@ -1,8 +1,9 @@
 """Picture files and the one place where pixels change type.
 
 Layer: data. Inside SpiderEye pictures are float in [-1, 1]; at the file edge they are uint8 in
-[0, 255]. This module alone converts between the two (design.md §1), reads and writes files, and
-resizes by area averaging. What a file's first and last bytes say is in picture_headers.py.
+[0, 255]. This module alone converts between the two (design.md §1), reads files, and resizes by
+area averaging. What a file's first and last bytes say is in picture_headers.py; picture_writing.py
+writes them.
 
 Colours are taken as the file stores them: colour profiles are ignored, alpha is dropped. An EXIF
 orientation is applied, so that a picture is the way up that viewers show it.
@@ -31,7 +32,6 @@ from torch import Tensor
 from spidereye.errors import SpiderEyeError
 from spidereye.picture_headers import kind_of, missing_end, radiance_size
 from spidereye.tone_mapping import tone_map
-from spidereye.whole_files import whole_file
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".hdr", ".exr")
 
@@ -49,10 +49,6 @@ _MAX_PIXELS = 2**29  # 32768 x 16384: 1.6 GB as 8-bit RGB (a TIFF still meets Pi
 _DAMAGE = (
     *(ValueError, TypeError, SyntaxError, EOFError, LookupError, ArithmeticError, struct.error),
     *(cv2.error, Image.DecompressionBombError),
-)
-
-_WRITERS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"} | dict.fromkeys(
-    (".tif", ".tiff"), "TIFF"
 )
 
 
@@ -81,7 +77,7 @@ def probe(path: str | Path, file: BinaryIO | None = None) -> tuple[int, int]:
     of a supported format or is cut off.
     """
     path = Path(path)
-    with _explained(path), nullcontext(file) if file else path.open("rb") as data:
+    with explained(path), nullcontext(file) if file else path.open("rb") as data:
         kind = _checked_kind(path, data)
         if kind in _DECODERS:
             with _open(path, data, kind) as image:
@@ -102,7 +98,7 @@ def read_picture(
     hdr and exr are tone mapped (`tone_map`). Raises PictureError with the path and the reason.
     """
     path = Path(path)
-    with _explained(path), nullcontext(file) if file else path.open("rb") as data:
+    with explained(path), nullcontext(file) if file else path.open("rb") as data:
         kind = _checked_kind(path, data)
         if kind not in _DECODERS:
             return tone_map(_read_radiance(path, data, kind))
@@ -124,28 +120,6 @@ def read_picture(
             if orientation != 1 and kind != "TIFF":  # Pillow turns TIFFs itself, on loading
                 ImageOps.exif_transpose(upright, in_place=True)
             return _pixels(upright)
-
-
-def write_picture(path: str | Path, picture: UInt8[np.ndarray, "H W 3"], quality: int = 95) -> None:
-    """Write 8-bit RGB as jpg, png, webp or tif, by the suffix; quality (1-100) for jpg and webp.
-
-    The file appears whole or not at all: it is written beside its place, synced, and renamed, so a
-    full disk or a crash leaves an earlier file as it was. Missing folders are made. Raises
-    PictureError.
-    """
-    path = Path(path)
-    writer = _WRITERS.get(path.suffix.lower())
-    if writer is None:
-        raise PictureError(
-            f"{path}: cannot write pictures with suffix {path.suffix!r}; "
-            f"use one of {', '.join(_WRITERS)}"
-        )
-    options = {
-        "JPEG": {"quality": quality, "subsampling": 0},  # 4:4:4: halved colour bleeds at edges
-        "WEBP": {"quality": quality},
-    }.get(writer, {})
-    with _explained(path, "cannot be written"), whole_file(path) as file:
-        Image.fromarray(picture).save(file, format=writer, **options)
 
 
 def resize_area(
@@ -264,7 +238,7 @@ def _read_radiance(path: Path, file: BinaryIO, kind: str) -> Float32[np.ndarray,
 
 
 @contextmanager
-def _explained(path: Path, trouble: str = "damaged or unsupported") -> Iterator[None]:
+def explained(path: Path, trouble: str = "damaged or unsupported") -> Iterator[None]:
     """Turns what readers and writers raise into a PictureError that names the file."""
     try:
         yield

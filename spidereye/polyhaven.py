@@ -19,7 +19,8 @@ from spidereye.downloads import Patience, fetch
 from spidereye.errors import SpiderEyeError
 from spidereye.interrupt import Interrupt, StopRequest, stop_after_step
 from spidereye.parallel import each_in_threads
-from spidereye.pictures import read_picture, write_picture
+from spidereye.picture_writing import write_picture
+from spidereye.pictures import read_picture
 from spidereye.places import place_of, split_of
 from spidereye.polyhaven_api import POLY_HAVEN, Asset, PolyHaven, RadianceFile, choose, thousands
 from spidereye.progress import progress

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spidereye.evaluate import TRUTH, Evaluation, Shown
 from spidereye.metrics import METRICS
-from spidereye.pictures import write_picture
+from spidereye.picture_writing import write_picture
 from spidereye.protocols import PROTOCOLS
 from spidereye.whole_files import write_whole
 

@@ -17,7 +17,8 @@ from spidereye.errors import SpiderEyeError
 from spidereye.free_parameters import FREEDOMS, Freedom
 from spidereye.interrupt import Interrupt, StopRequest, stop_after_step
 from spidereye.overlaps import Stranger, strangers
-from spidereye.pictures import PictureError, write_picture
+from spidereye.picture_writing import write_picture
+from spidereye.pictures import PictureError
 from spidereye.pose_refinement import Refined, refine_poses, work_of
 from spidereye.progress import progress
 from spidereye.refinement_chart import refinement_picture

@@ -23,7 +23,7 @@ from spidereye.coverage import (
     sphere_fraction,
 )
 from spidereye.errors import SpiderEyeError
-from spidereye.pictures import write_picture
+from spidereye.picture_writing import write_picture
 from spidereye.rig import NAMED_RIGS, Rig, yaw_pitch_roll
 from spidereye.rig_files import load_rig
 

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from spidereye.coverage import ENOUGH_COVERAGE, Coverage, angular_resolution, coverage
 from spidereye.errors import SpiderEyeError
-from spidereye.pictures import probe, write_picture
+from spidereye.panorama_metadata import write_panorama
+from spidereye.pictures import probe
 from spidereye.rig import NAMED_RIGS, Rig, spider4
 from spidereye.rig_files import load_rig
 from spidereye.self_calibration import REFINEMENTS
@@ -130,7 +131,7 @@ def stitch_files(job: StitchJob) -> None:
     result = stitcher(job.pictures, steps=job.steps, seed=job.seed)
     for line in refinement_lines(result, stitcher.refine):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    write_picture(job.output, result.picture)
+    write_panorama(job.output, result.picture, [path for path in job.pictures if path])
     if job.mask is not None:
         write_mask(job.mask, result.seen)
     height, width = result.picture.shape[:2]

@@ -33,7 +33,8 @@ from PIL import Image
 
 from spidereye.errors import SpiderEyeError
 from spidereye.interrupt import Interrupt, StopRequest, stop_after_step
-from spidereye.pictures import to_uint8, write_picture
+from spidereye.picture_writing import write_picture
+from spidereye.pictures import to_uint8
 from spidereye.progress import progress
 from spidereye.rig import Rig, fingerprint
 from spidereye.rig_files import write_rig

@@ -21,8 +21,8 @@ from spidereye.camera import Camera
 from spidereye.errors import SpiderEyeError
 from spidereye.interrupt import Interrupt, stop_after_step
 from spidereye.picture_paths import matching_pictures
+from spidereye.picture_writing import write_picture as write
 from spidereye.pictures import PictureError, read_picture, resize_area, to_float, to_uint8
-from spidereye.pictures import write_picture as write
 from spidereye.progress import progress
 from spidereye.render import Quality, render_each
 from spidereye.rig import Rig, fingerprint

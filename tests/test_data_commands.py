@@ -13,7 +13,7 @@ from spidereye.data_commands import data_app
 from spidereye.data_split import assign, write_split
 from spidereye.data_stats import measure, moments
 from spidereye.errors import SpiderEyeError
-from spidereye.pictures import write_picture
+from spidereye.picture_writing import write_picture
 from spidereye.sources import SourceConfig, open_source
 
 

@@ -10,7 +10,8 @@ import torch
 
 from spidereye.batches import PanoramaDataset
 from spidereye.picture_cache import PictureCache
-from spidereye.pictures import PictureError, write_picture
+from spidereye.picture_writing import write_picture
+from spidereye.pictures import PictureError
 from spidereye.render import RenderPlan
 from spidereye.rig import spider4
 from spidereye.sources import SourceConfig, open_source

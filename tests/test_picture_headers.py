@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from spidereye.errors import SpiderEyeError
-from spidereye.pictures import PictureError, probe, read_picture, write_picture
+from spidereye.picture_writing import write_picture
+from spidereye.pictures import PictureError, probe, read_picture
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,8 @@ import torch
 from PIL import Image
 
 from spidereye import pictures
-from spidereye.pictures import (
-    PictureError,
-    probe,
-    read_picture,
-    resize_area,
-    to_float,
-    to_uint8,
-    write_picture,
-)
+from spidereye.picture_writing import write_picture
+from spidereye.pictures import PictureError, probe, read_picture, resize_area, to_float, to_uint8
 from spidereye.tone_mapping import tone_map
 
 

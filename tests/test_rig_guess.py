@@ -16,7 +16,8 @@ from spidereye.cli import app
 from spidereye.errors import SpiderEyeError
 from spidereye.guess_job import GuessOptions, guess_file
 from spidereye.lenses.families import family
-from spidereye.pictures import to_float, to_uint8, write_picture
+from spidereye.picture_writing import write_picture
+from spidereye.pictures import to_float, to_uint8
 from spidereye.render import render_each
 from spidereye.rig import SPIDER4_YAW, Rig
 from spidereye.rig_files import load_rig

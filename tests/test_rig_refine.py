@@ -12,7 +12,8 @@ from PIL import Image
 
 from spidereye.camera import Crop
 from spidereye.errors import SpiderEyeError
-from spidereye.pictures import read_picture, to_uint8, write_picture
+from spidereye.picture_writing import write_picture
+from spidereye.pictures import read_picture, to_uint8
 from spidereye.rig import Rig
 from spidereye.rig_files import read_rig, write_rig
 from spidereye.rig_refine import RefineJob, refine_files

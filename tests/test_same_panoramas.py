@@ -8,7 +8,7 @@ import pytest
 from fake_server import serve
 
 from spidereye.data_shards import write_shards
-from spidereye.pictures import write_picture
+from spidereye.picture_writing import write_picture
 from spidereye.sources import SOURCE_TYPES, Source, SourceConfig, open_source
 
 COUNT = 5

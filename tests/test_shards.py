@@ -18,7 +18,8 @@ from spidereye.batches import EverySampleOnce
 from spidereye.data_shards import member_name, parse_size, write_shards
 from spidereye.downloads import Patience
 from spidereye.errors import SpiderEyeError
-from spidereye.pictures import PictureError, write_picture
+from spidereye.picture_writing import write_picture
+from spidereye.pictures import PictureError
 from spidereye.sources import SourceConfig, open_source
 from spidereye.sources.folder import FolderSource
 from spidereye.sources.shards import ShardSource, expand_braces

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from spidereye.errors import SpiderEyeError
-from spidereye.pictures import PictureError, write_picture
+from spidereye.picture_writing import write_picture
+from spidereye.pictures import PictureError
 from spidereye.sources import SourceConfig, open_source
 from spidereye.sources.folder import FolderSource
 from spidereye.sources.scenes import SceneSource

@@ -10,7 +10,8 @@ from in_workers import in_workers
 
 from spidereye.batches import EverySampleOnce
 from spidereye.errors import SpiderEyeError
-from spidereye.pictures import PictureError, write_picture
+from spidereye.picture_writing import write_picture
+from spidereye.pictures import PictureError
 from spidereye.sources import SourceConfig, open_source
 
 av = pytest.importorskip("av")

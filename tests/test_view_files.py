@@ -16,7 +16,8 @@ from spidereye.cli import app
 from spidereye.errors import SpiderEyeError
 from spidereye.interrupt import Interrupt
 from spidereye.picture_paths import matching_pictures
-from spidereye.pictures import read_picture, to_float, to_uint8, write_picture
+from spidereye.picture_writing import write_picture
+from spidereye.pictures import read_picture, to_float, to_uint8
 from spidereye.render import render_each
 from spidereye.rig import Rig, spider4
 from spidereye.rig_files import load_rig, write_rig

@@ -23,7 +23,8 @@ import numpy as np
 import torch
 
 from spidereye.jitter import JitterConfig, draw, jitter_colour, jittered_cameras
-from spidereye.pictures import read_picture, resize_area, to_float, to_uint8, write_picture
+from spidereye.picture_writing import write_picture
+from spidereye.pictures import read_picture, resize_area, to_float, to_uint8
 from spidereye.render import render_each
 from spidereye.rig import Rig, spider4
 from spidereye.rig_files import write_rig

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spidereye.pictures import write_picture
+from spidereye.picture_writing import write_picture
 from spidereye.sources.scenes import SceneSource
 
 COUNT, COLUMNS, WIDTH, MARGIN = 24, 4, 400, 4
