@@ -150,15 +150,15 @@ def export(
         typer.Option(help="of the sampler, in the file; default: a student's one", min=1),
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(help="shots at a time; default: any number", min=1)
-    ] = None,
+        int, typer.Option(help="shots at a time; 0: any number, which takes minutes", min=0)
+    ] = 1,
     grids: Annotated[str, typer.Option(help="inputs | baked: where the views look")] = "inputs",
     weights: Annotated[str, typer.Option(help="ema | raw")] = "ema",
 ) -> None:
     """A checkpoint's networks as an ONNX file, checked in ONNX Runtime against PyTorch."""
     from spidereye.export import export_file
 
-    print(export_file(checkpoint, output, steps, batch, grids, weights))
+    print(export_file(checkpoint, output, steps, batch or None, grids, weights))
 
 
 @app.command()

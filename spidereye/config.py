@@ -130,6 +130,7 @@ class TrainingConfig:
     optimizer: str = "adamw"  # adamw | radam_schedulefree
     lr: float = 1.0e-4
     warmup: int = 100  # steps of linear warm-up
+    cooldown: int = 0  # the last of max_steps, over which the rate falls to 0
     weight_decay: float = 1.0e-2  # on matrices only
     grad_accumulate: int = 1  # batches per optimizer step
     grad_clip: float = 0.1  # norm

@@ -118,6 +118,7 @@ def _check_numbers(config: Config) -> None:
         "dataset.brightness": data.brightness,
         "ssdd.ema.start_iter": config.ssdd.ema.start_iter,
         "training.warmup": training.warmup,
+        "training.cooldown": training.cooldown,
         "training.weight_decay": training.weight_decay,
     }
     not_negative |= {f"losses.{name}": value for name, value in vars(config.losses).items()}
@@ -148,6 +149,11 @@ def _check_numbers(config: Config) -> None:
             f"dataset.off_centre is [from, to] in metres from the centre, got {data.off_centre}"
         )
     quality(data.render)
+    if training.cooldown and (training.max_steps is None or training.optimizer != "adamw"):
+        raise SpiderEyeError(
+            "training.cooldown is of the last steps before training.max_steps: set that, with "
+            "training.optimizer=adamw (a schedule-free one needs none), or leave it 0"
+        )
     if any(steps < 1 for steps in config.evaluation.steps):
         raise SpiderEyeError(f"evaluation.steps are 1 or more, got {config.evaluation.steps}")
     if not config.evaluation.protocols:

@@ -80,7 +80,8 @@ class OnnxNetworks:
         steps: int,
         t_pow_shift: float = 2.0,
     ) -> Float[Tensor, "B 3 H W"]:
-        """As SpiderEyeModel.panorama. Raises SpiderEyeError for other steps than those it has."""
+        """As SpiderEyeModel.panorama; where the file takes a fixed number of shots at a time, so
+        many after each other. Raises SpiderEyeError for other steps than those it has."""
         if steps != self.steps:
             raise SpiderEyeError(
                 f"{self.origin} takes {self.steps} step{'s' * (self.steps > 1)} of the sampler, "
@@ -89,7 +90,14 @@ class OnnxNetworks:
         tensors = {**flattened(given), NOISE: noise}
         asked = [one.name for one in self.session.get_inputs()]
         fed = {name: _array(tensors[name]) for name in asked}
-        return torch.from_numpy(self.session.run([PANORAMA], fed)[0])
+        size = self.session.get_inputs()[0].shape[0]
+        if not isinstance(size, int):
+            return torch.from_numpy(self.session.run([PANORAMA], fed)[0])
+        made = [
+            self.session.run([PANORAMA], {name: _part(a, start, size) for name, a in fed.items()})
+            for start in range(0, noise.shape[0], size)
+        ]
+        return torch.from_numpy(np.concatenate([part for (part,) in made])[: noise.shape[0]])
 
 
 def described(trained: "Trained", steps: int) -> Mapping[str, str]:
@@ -116,6 +124,11 @@ def described(trained: "Trained", steps: int) -> Mapping[str, str]:
         "panorama": f"equirectangular, RGB in [-1, 1], not clamped, {width}x{height} pixels",
         "noise": "standard normal",
     }
+
+
+def _part(values: np.ndarray, start: int, size: int) -> np.ndarray:
+    """`size` of them from `start`, the last one again where there are too few."""
+    return values[np.arange(start, start + size).clip(max=len(values) - 1)]
 
 
 def _array(tensor: Tensor) -> np.ndarray:

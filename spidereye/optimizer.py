@@ -58,10 +58,13 @@ def build_optimizer(module: nn.Module, config: "TrainingConfig") -> torch.optim.
 def set_learning_rate(
     optimizer: torch.optim.Optimizer, config: "TrainingConfig", step: int
 ) -> float:
-    """Linear warm-up over `warmup` steps, then constant: the rate of step `step` (from 0)."""
+    """The rate of step `step` (from 0): linear warm-up over `warmup` steps, constant, and falling
+    linearly to 0 over the last `cooldown` of `max_steps` (Hägele et al. 2024)."""
     rate = config.lr
     if config.optimizer == "adamw" and config.warmup:
         rate *= min(1.0, (step + 1) / config.warmup)
+    if config.cooldown and config.max_steps:
+        rate *= min(1.0, max(0, config.max_steps - step) / config.cooldown)
     for group in optimizer.param_groups:
         group["lr"] = rate
     return rate

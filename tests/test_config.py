@@ -82,6 +82,8 @@ def test_a_config_of_ones_own(tmp_path):
         ("dataset.mask_mode=round", "inscribed, diagonal, none"),
         ("dataset.return_all_views=false", r"dataset\.return_all_views"),
         ("dataset.batch_size=0", r"dataset\.batch_size must be greater than 0"),
+        ("training.cooldown=-1", r"training\.cooldown must not be negative"),
+        ("training.cooldown=10", r"last steps before training\.max_steps: set that"),
         ("dataset.im_size=0", r"dataset\.im_size must be greater than 0"),
         ("dataset.f_pix=0", r"dataset\.f_pix must"),
         ("dataset.xi=-0.5", r"dataset\.xi must not be negative"),

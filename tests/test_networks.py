@@ -188,6 +188,51 @@ def test_a_decoder_may_start_at_velocity_zero_and_trains():
     assert decoder.conv_out.weight.grad.abs().sum() > 0
 
 
+def straight_decoder(**settings):
+    torch.manual_seed(0)
+    return UViT(replace(TINY, straight=True, **settings))
+
+
+def test_a_straight_path_starts_with_the_noise_taken_away():
+    decoder, x_t = straight_decoder(extra_channels=2), torch.randn(2, 3, 32, 64)
+    plain = UViT(replace(TINY, extra_channels=2))
+    plain.load_state_dict(decoder.state_dict(), strict=False)
+    given = (x_t, torch.tensor([1000.0, 10.0]), torch.randn(2, 4, 4, 8), torch.randn(2, 2, 32, 64))
+    out = decoder(*given).velocity
+    assert torch.allclose(out, plain(*given).velocity - x_t, atol=1e-6)
+    out.square().mean().backward()
+    path = decoder.straight
+    assert bool((path.weights.weight.grad.abs().sum(dim=(0, 2, 3)) > 0).all())  # of all inputs
+    assert path.gate.weight.grad[:3].abs().sum() > 0
+    assert UViT(TINY).straight is None and DecoderConfig.named("XXS").straight
+    assert not DecoderConfig.named("XS").straight
+
+
+def test_the_straight_path_of_flows_from_near_the_data_is_that_of_what_is_told_beside_them():
+    decoder = straight_decoder(extra_channels=2, residual=True)
+    given = [torch.randn(1, 3, 32, 64), torch.ones(1), torch.randn(1, 4, 4, 8)]
+    extra = torch.randn(1, 2, 32, 64)
+    assert bool((decoder(*given, extra).velocity == 0).all())
+    with torch.no_grad():
+        decoder.straight.weights.weight[1, 0] = 1 / 8
+    out = decoder(*given, extra).velocity
+    assert torch.allclose(out[:, 1], extra[:, 0], atol=1e-6) and bool((out[:, [0, 2]] == 0).all())
+    named = DecoderConfig.named("S", residual=True, extra_channels=2)
+    assert named.straight and not DecoderConfig.named("XXS", residual=True).straight
+
+
+def test_the_straight_path_is_weighed_by_the_time():
+    decoder = straight_decoder(residual=True, extra_channels=2)
+    torch.nn.init.normal_(decoder.straight.weights.weight)
+    given = (torch.randn(1, 3, 32, 64).expand(2, -1, -1, -1), torch.tensor([1000.0, 100.0]))
+    given += (torch.zeros(2, 4, 4, 8), torch.randn(1, 2, 32, 64).expand(2, -1, -1, -1))
+    now, later = decoder(*given).velocity
+    assert torch.allclose(now, later, atol=1e-6) and now.std() > 0.1
+    torch.nn.init.normal_(decoder.straight.gate.weight)
+    now, later = decoder(*given).velocity
+    assert not torch.allclose(now, later, atol=0.1)
+
+
 def test_latents_of_another_size_are_resized_to_the_picture():
     decoder = UViT(TINY)
     for cells in ((2, 4), (8, 16)):
