@@ -23,7 +23,7 @@ from spidereye.conditions import Conditions, flattened, restored
 from spidereye.config import Config
 from spidereye.errors import SpiderEyeError, require_extra
 from spidereye.model import SpiderEyeModel
-from spidereye.onnx_networks import NOISE, PANORAMA, OnnxNetworks, described
+from spidereye.onnx_networks import GRID, NOISE, PANORAMA, OnnxNetworks, described
 from spidereye.pictures import to_float, to_uint8
 from spidereye.randomness import normal
 from spidereye.render import render_each
@@ -32,7 +32,6 @@ from spidereye.trained import Trained
 from spidereye.whole_files import write_whole
 
 Grids = Literal["inputs", "baked"]
-_GRID = "grid."
 _MOST_BATCH = 1024
 
 
@@ -76,7 +75,7 @@ def export_onnx(
     given, noise = sample_shot(config)
     network = _Network(model.eval(), steps, config.ssdd.fm_sampler.t_pow_shift)
     if grids == "baked":
-        network.grid = {n: t for n, t in flattened(given).items() if n.startswith(_GRID)}
+        network.grid = {n: t for n, t in flattened(given).items() if n.startswith(GRID)}
     inputs = {n: t for n, t in flattened(given).items() if n not in network.grid}
     with torch.inference_mode():
         # Before the export, which would leave tensors without values where tables are kept.
@@ -186,15 +185,17 @@ def _program(network: _Network, inputs: dict[str, Tensor], noise: Tensor, batch:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the exporter's remarks on packages and on its own code."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _difference(made: Float[Tensor, "1 3 H W"], expected: Float[Tensor, "1 3 H W"]) -> float:

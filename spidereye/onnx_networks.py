@@ -26,7 +26,7 @@ from spidereye.rig_files import write_rig
 if TYPE_CHECKING:
     from spidereye.trained import Trained
 
-NOISE, PANORAMA = "noise", "panorama"
+NOISE, PANORAMA, GRID = "noise", "panorama", "grid."
 _KEY = "spidereye"
 _RIG = "rig.yaml"
 
@@ -72,6 +72,12 @@ class OnnxNetworks:
             values["dataset"]["rig"] = str(Path(files.name) / _RIG)
         config = config_from_dict(values, [])
         return cls(session, config, about["steps"], f"{path} ({about['origin']})", files)
+
+    @property
+    def has_own_rig(self) -> bool:
+        """Whether where views look is in the file, so that it serves no other rig."""
+        asked = [one.name for one in self.session.get_inputs()]
+        return self.config.conditioning().grid and not any(name.startswith(GRID) for name in asked)
 
     def panorama(
         self,

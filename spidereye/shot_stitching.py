@@ -142,8 +142,9 @@ class ModelStitch:
 
     @property
     def takes_any_rig(self) -> bool:
-        """Whether views may be of any number and from any rig."""
-        return self.config.conditioning().grid
+        """Whether views may be of any number and from any rig; an ONNX file has a number of its
+        own."""
+        return self.config.conditioning().grid and isinstance(self.networks, SpiderEyeModel)
 
     def squares(self, shot: Shot) -> Shot:
         """The views as the encoder takes them."""

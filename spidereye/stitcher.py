@@ -104,6 +104,7 @@ class Stitcher:
         self.refine = tuple(cast(Refinement, what) for what in refine)
         self.reference_view = reference_view
         self.stitch = ShotStitch(size, cast(Kernel, kernel), cast(Blend, blend), self.device)
+        self.trained = trained
         self.by_model: ModelStitch | None = None
         if trained is not None:
             self.by_model = ModelStitch(
@@ -145,6 +146,7 @@ class Stitcher:
         """
         trained = Trained.load(checkpoint, weights, runs_dir, device)
         config = trained.config
+        trained.check_rig(rig)
         # As its file describes it: pictures come at the calibration's size, crops in one file.
         rig = rig or config.rig_of_file() or config.rig()
         return cls(
@@ -200,6 +202,8 @@ class Stitcher:
         Raises SpiderEyeError for a wrong number or shape of pictures, where all are missing, and
         for networks that take cameras where these see next to nothing.
         """
+        if self.trained is not None:
+            self.trained.check_rig(rig)
         rig = rig or self.rig
         self._check_number(rig)
         there, seeing = present(images, rig)
@@ -254,9 +258,9 @@ class Stitcher:
         if self.by_model is None or self.by_model.takes_any_rig or views == ssdd.n_views:
             return
         raise SpiderEyeError(
-            f"this model was trained for {ssdd.n_views} views and ssdd.fusion_type="
-            f"{ssdd.fusion_type} takes no other number, but the rig has {views} "
-            f"({', '.join(rig.names)}); take a model of fusion_type=spherical"
+            f"this model was trained or exported for {ssdd.n_views} views and takes no other "
+            f"number, but the rig has {views} ({', '.join(rig.names)}); take a checkpoint folder "
+            f"of fusion_type=spherical (this one: {ssdd.fusion_type})"
         )
 
     def _reference(self, rig: Rig) -> int | None:

@@ -12,6 +12,7 @@ from spidereye.errors import SpiderEyeError
 from spidereye.model import SpiderEyeModel
 from spidereye.onnx_networks import OnnxNetworks
 from spidereye.precision import check_precision
+from spidereye.rig import Rig
 from spidereye.weights import find_checkpoint, load_weights
 
 
@@ -53,6 +54,15 @@ class Trained:
         model = SpiderEyeModel(config.model())
         origin = load_weights(model, found, weights)
         return cls(model.eval().requires_grad_(False), config, origin, config.sampler_steps)
+
+    def check_rig(self, rig: Rig | None) -> None:
+        """Raises SpiderEyeError for a rig in place of one that an ONNX file holds."""
+        own = isinstance(self.networks, OnnxNetworks) and self.networks.has_own_rig
+        if own and rig is not None:
+            raise SpiderEyeError(
+                f"{self.origin} was exported with its rig in it (grids=baked) and takes no other; "
+                "leave the rig out, or export it with grids=inputs"
+            )
 
     def ready(
         self, device: torch.device, precision: str = "fp32", compile: bool = False

@@ -1,5 +1,6 @@
 """The whole chain can learn: one batch of two real panoramas, sampled from noise in 12 steps."""
 
+import os
 import subprocess
 import sys
 import time
@@ -25,10 +26,10 @@ from spidereye.sources import SourceConfig, open_source
 
 # Steps, not seconds, so that a slow machine takes longer and does not fail: within ten minutes of
 # one core on what these were chosen on.
-STEPS = 600
+STEPS = 900
 WANTED = 30  # dB
 RATE = 3e-3
-FIRST_LOOK = 400  # steps; a look costs as much as four of them, and 30 dB takes more
+FIRST_LOOK = 500  # steps; a look costs as much as four of them, and 30 dB takes more
 PANORAMA = (64, 32)  # of 64-pixel views
 
 
@@ -83,7 +84,10 @@ def test_one_batch_of_two_real_panoramas_is_learnt_to_30_db(shared):
     """In a process of its own, without the type checks of every call; on one core, because
     other slow tests run beside it."""
     command = [sys.executable, __file__, str(shared / "panoramas")]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=2400)
+    result = subprocess.run(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        timeout=2400, check=False,
+    )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert float(result.stdout) >= WANTED, result.stderr
 
