@@ -161,6 +161,8 @@ def live_decoder(padding: str, **more) -> UViT:
             nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
         else:
             nn.init.normal_(parameter, std=0.5)
+    assert decoder.straight is not None
+    nn.init.normal_(decoder.straight.weights.weight, std=0.01)  # it counts eightfold
     return decoder.requires_grad_(False)
 
 
