@@ -5,7 +5,6 @@ Viewers show a picture as 360° when its XMP says so in Google's GPano schema
 (developers.google.com/streetview/spherical-metadata).
 """
 
-import struct
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
 from spidereye.picture_writing import write_picture
+from spidereye.pictures import DAMAGE
 
 # Of an EXIF block's main directory and of its "Exif" one: what stays true of a panorama made of
 # the picture. Not its size, lens, exposure, orientation or thumbnail.
@@ -29,8 +29,6 @@ _KEPT_TIMES = (
 )
 _SOFTWARE = "SpiderEye"
 _EXIF_VERSION = b"0232"
-# What Pillow was seen to raise on broken metadata.
-_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error)
 
 
 def write_panorama(
@@ -75,7 +73,7 @@ def carried_exif(pictures: Sequence[Path]) -> bytes | None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of what is broken
                 block = _carried(path)
-        except (*_DAMAGE, Image.DecompressionBombError):
+        except (OSError, *DAMAGE):
             continue
         if block is not None:
             return block

@@ -46,7 +46,7 @@ _DECODERS = {
 _MAX_PIXELS = 2**29  # 32768 x 16384: 1.6 GB as 8-bit RGB (a TIFF still meets Pillow's limit)
 
 # What Pillow and OpenCV were seen to raise on damaged bytes, besides OSError.
-_DAMAGE = (
+DAMAGE = (
     *(ValueError, TypeError, SyntaxError, EOFError, LookupError, ArithmeticError, struct.error),
     *(cv2.error, Image.DecompressionBombError),
 )
@@ -247,5 +247,5 @@ def explained(path: Path, trouble: str = "damaged or unsupported") -> Iterator[N
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         raise PictureError(f"{path}: {reason}") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise PictureError(f"{path}: {trouble}: {error}") from error

@@ -42,7 +42,7 @@ def difference(one: np.ndarray, other: np.ndarray) -> int:
     return int(np.abs(one.astype(int) - other).max())
 
 
-def exported_as(path, checkpoint, *options: str) -> tuple[dict[str, list], float]:
+def exported_as(path, checkpoint, *options: str, steps: int = 1) -> tuple[dict[str, list], float]:
     """The command's inputs, name to shape, and its largest difference. In a process of its own:
     the exporter cannot trace the shape checks that tests are wrapped in."""
     program = Path(sys.executable).with_name("spidereye")
@@ -51,6 +51,7 @@ def exported_as(path, checkpoint, *options: str) -> tuple[dict[str, list], float
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr[-2000:]
+    assert f" {steps} step{'s' * (steps > 1)}\ninputs:\n  views [" in made.stdout
     shapes = re.findall(r"^  (\S+) (\[.*\])$", made.stdout, re.MULTILINE)
     difference = re.search(r"differ by (\S+) of \[-1, 1\] at most", made.stdout)
     assert difference, made.stdout
@@ -141,7 +142,7 @@ def test_many_steps_a_fixed_batch_and_a_baked_grid(tmp_path):
     rig = load_rig(tmp_path / "rig" / "rig.yaml")
     save_checkpoint(checkpoint, Checkpoint(weights, weights, config_to_dict(config), rig=rig))
     path = tmp_path / "baked.onnx"
-    inputs, apart = exported_as(path, checkpoint, "--steps", "2", "--grids", "baked")
+    inputs, apart = exported_as(path, checkpoint, "--steps", "2", "--grids", "baked", steps=2)
     assert inputs["views"] == [1, 4, 3, 32, 32] and apart < 1e-4
     assert not any(name.startswith("grid.") for name in inputs)
     (tmp_path / "rig" / "rig.yaml").unlink()
