@@ -22,7 +22,7 @@ from spidereye.errors import SpiderEyeError
 from spidereye.picture_paths import matching_pictures
 from spidereye.pictures import PictureError, probe, read_picture, resize_area
 from spidereye.rig import Rig
-from spidereye.shots import calibrated_sizes, files_of, read_shot
+from spidereye.shots import calibrated_sizes, file_labels, files_of, read_shot
 
 _SEPARATORS = "_- ."
 _MASK = re.compile(r"(^|[_\- .])mask\d*($|[_\- .])", re.IGNORECASE)
@@ -35,13 +35,6 @@ class ShotFiles:
 
     name: str
     paths: tuple[Path, ...]
-
-
-def file_labels(rig: Rig) -> list[str]:
-    """What each file of a shot is called: its view's name, or its views' with a plus."""
-    files = files_of(rig)
-    pairs = [list(zip(rig.names, files, strict=True)) for _ in range(max(files) + 1)]
-    return ["+".join(n for n, file in views if file == k) for k, views in enumerate(pairs)]
 
 
 def find_shots(names: Sequence[str], rig: Rig) -> tuple[list[ShotFiles], list[str]]:

@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from spidereye.conditioning import Conditioner
-from spidereye.conditions import Conditions
+from spidereye.conditions import Conditions, collated
 from spidereye.config import Config
 from spidereye.coverage import sphere_fraction
 from spidereye.errors import SpiderEyeError
@@ -189,30 +189,11 @@ class ModelStitch:
             lines.append(f"most of this panorama is guessed: {seen:.1%} of the sphere is seen")
         return lines
 
-    def __call__(
-        self,
-        shot: Shot,
-        squares: Shot,
-        found: Calibrated | None,
-        steps: int | None = None,
-        seed: int = 0,
-    ) -> UInt8[np.ndarray, "H W 3"]:
-        """The panorama of a shot and its `squares`.
+    def conditions(self, shot: Shot, squares: Shot, found: Calibrated | None) -> Conditions:
+        """What the networks are told of a shot, its `squares`, and the colours and rotations found.
 
-        found: its colours and rotations.   steps: of the sampler; None: as they are meant to.
-        seed: of its noise.
-        """
-        width, height = self.size
-        shift = self.config.ssdd.fm_sampler.t_pow_shift
-        given = self._conditions(shot, squares, found).to(self.device)
-        noise = normal(seed, "stitching noise", [(0,)], (3, height, width)).to(self.device)
-        with computing_in(self.precision, self.device):
-            made = self.networks.panorama(given, noise, steps or self.steps, shift)
-        return in_bytes(made)
-
-    def _conditions(self, shot: Shot, squares: Shot, found: Calibrated | None) -> Conditions:
-        """What geometry makes of the views comes from the pictures' own detail, as far as the
-        panorama can show it."""
+        What geometry makes of the views comes from the pictures' own detail, as far as the panorama
+        can show it."""
         if self.conditioner is None:
             views = torch.stack(corrected_views(squares, found), dim=1)
             return Conditions(views.clamp(-1, 1))
@@ -221,6 +202,36 @@ class ModelStitch:
             squares.views, squares.rig.cameras, found, shot.rig.sphere_radius,
             (fine.views, fine.rig.cameras),
         )  # fmt: skip
+
+    def pictures(
+        self, given: Sequence[Conditions], steps: int | None = None, seed: int = 0
+    ) -> list[UInt8[np.ndarray, "H W 3"]]:
+        """The panoramas of shots; those with as many views as each other in one batch.
+
+        steps: of the sampler; None: as they are meant to.   seed: of its noise, the same for each.
+        """
+        width, height = self.size
+        noise = normal(seed, "stitching noise", [(0,)], (3, height, width)).to(self.device)
+        made: dict[int, UInt8[np.ndarray, "H W 3"]] = {}
+        for views in {_views(one) for one in given}:
+            some = [number for number, one in enumerate(given) if _views(one) == views]
+            batch = collated([given[number] for number in some]).to(self.device)
+            panoramas = self._panoramas(batch, noise.expand(len(some), -1, -1, -1), steps)
+            made |= {n: in_bytes(one[None]) for n, one in zip(some, panoramas, strict=True)}
+        return [made[number] for number in range(len(given))]
+
+    def _panoramas(
+        self, given: Conditions, noise: Float[Tensor, "B 3 H W"], steps: int | None
+    ) -> Float[Tensor, "B 3 H W"]:
+        shift = self.config.ssdd.fm_sampler.t_pow_shift
+        with computing_in(self.precision, self.device):
+            return self.networks.panorama(given, noise, steps or self.steps, shift)
+
+
+def _views(given: Conditions) -> int:
+    """How many views a shot has."""
+    views = given.views
+    return views.shape[1] if isinstance(views, Tensor) else len(views)
 
 
 def absent(shot: Shot, found: Calibrated | None) -> tuple[int, ...]:

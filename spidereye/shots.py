@@ -1,7 +1,7 @@
 """A shot: the pictures that a rig took at one moment, and the views in them with the cameras that
 fit them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +14,12 @@ from torch import Tensor
 
 from spidereye.camera import Camera, Crop
 from spidereye.errors import SpiderEyeError
-from spidereye.pictures import read_picture, resize_area, to_float
+from spidereye.pictures import read_picture, resize_area, to_float, to_uint8
 from spidereye.rig import Rig
 
-Picture = str | Path | Image.Image | np.ndarray
+Picture = str | Path | Image.Image | np.ndarray | Tensor
+# Of one shot: in the rig's order, None for one that is missing, or by the names of the views.
+Images = Sequence[Picture | None] | Mapping[str, Picture | None]
 
 _BLACK = 3  # of 255: a view that is nowhere brighter shows nothing (conditioning.py says the same)
 _GLANCE = 64  # pixels along a side that tell nearly every view from a black one
@@ -85,6 +87,24 @@ class Shot:
             square = _window(self.part(number), *camera.square_window())
             made.append((resize_area(square, side, side), camera.square().resized(side, side)))
         return _of_views(made, self.rig)
+
+
+def in_order(images: Images, rig: Rig) -> list[Picture | None]:
+    """The pictures in the order of the rig's files, None for one that is missing.
+
+    images: in that order already, or by label: a view's name, or those of all views in a file with
+    a plus; labels left out are missing. Raises SpiderEyeError for other names.
+    """
+    if not isinstance(images, Mapping):
+        return list(images)
+    labels = file_labels(rig)
+    unknown = [str(name) for name in images if name not in labels]
+    if unknown:
+        raise SpiderEyeError(
+            f"no view of this rig is called {', '.join(unknown)}: its pictures are "
+            f"{', '.join(labels)}"
+        )
+    return [images.get(label) for label in labels]
 
 
 def present(images: Sequence[Picture | None], rig: Rig) -> tuple[list[Picture], Rig]:
@@ -159,6 +179,13 @@ def files_of(rig: Rig) -> list[int]:
     return [next(free) if c.crop is None else c.crop.file for c in rig.cameras]
 
 
+def file_labels(rig: Rig) -> list[str]:
+    """What each file of a shot is called: its view's name, or its views' with a plus."""
+    files = files_of(rig)
+    pairs = [list(zip(rig.names, files, strict=True)) for _ in range(max(files) + 1)]
+    return ["+".join(n for n, file in views if file == k) for k, views in enumerate(pairs)]
+
+
 def calibrated_sizes(rig: Rig) -> list[tuple[int, int]]:
     """(width, height) of each file of a shot, by the calibration."""
     files = files_of(rig)
@@ -175,12 +202,8 @@ def _check_number(images: Sequence[Picture | None], rig: Rig, files: list[int]) 
     count = max(files) + 1
     if len(images) == count:
         return
-    names = [
-        "+".join(c.name for c, file in zip(rig.cameras, files, strict=True) if file == number)
-        for number in range(count)
-    ]
     raise SpiderEyeError(
-        f"expected {count} pictures, {', '.join(names)} in this order, got {len(images)}"
+        f"expected {count} pictures, {', '.join(file_labels(rig))} in this order, got {len(images)}"
     )
 
 
@@ -230,10 +253,28 @@ def _array(image: Picture) -> UInt8[np.ndarray, "h w 3"]:
             f"a PIL image of mode {image.mode} has more than 8 bits: give the path of its file, "
             "which is scaled to 8 bits on reading"
         )
-    array = np.asarray(image.convert("RGB")) if isinstance(image, Image.Image) else image
+    if isinstance(image, Tensor):
+        return _array_of(image)
+    array = np.array(image.convert("RGB")) if isinstance(image, Image.Image) else image
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
         raise SpiderEyeError(
             f"expected an array [h, w, 3] of uint8, got {list(array.shape)} of {array.dtype}; "
             "scale 16 bits by 1/257, repeat grey in 3 channels, drop transparency"
         )
     return array
+
+
+def _array_of(image: Tensor) -> UInt8[np.ndarray, "h w 3"]:
+    """A tensor [3, h, w], of bytes or of floats in [-1, 1], as an array."""
+    tensor = image.detach().cpu()
+    sound = tensor.ndim == 3 and tensor.shape[0] == 3
+    if sound and tensor.is_floating_point():
+        sound = bool((tensor.abs() <= 1).all())
+        tensor = to_uint8(tensor.float())
+    if not sound or tensor.dtype != torch.uint8:
+        raise SpiderEyeError(
+            "expected a tensor [3, h, w] of uint8, or of floats in [-1, 1], got "
+            f"{list(image.shape)} of {image.dtype}"
+            + (f" up to {float(image.abs().max()):g}" if image.is_floating_point() else "")
+        )
+    return np.ascontiguousarray(tensor.permute(1, 2, 0).numpy())

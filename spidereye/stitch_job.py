@@ -20,7 +20,8 @@ from spidereye.rig_files import load_rig
 from spidereye.self_calibration import REFINEMENTS
 from spidereye.setup import coverage_warning
 from spidereye.shots import calibrated_sizes, files_of
-from spidereye.stitcher import Correction, Panorama, Stitcher
+from spidereye.stitched import Correction, Panorama
+from spidereye.stitcher import Stitcher
 from spidereye.stitching import BLENDS
 from spidereye.view_sampling import KERNELS
 from spidereye.whole_files import write_whole

@@ -6,22 +6,19 @@ what its cameras decide. Refined rotations are those of one shot, and so is what
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
-from jaxtyping import Bool, UInt8
 
 from spidereye.checkpoint import Weights
 from spidereye.config import Config
 from spidereye.errors import SpiderEyeError
 from spidereye.rig import Rig
-from spidereye.rotation import angle_between
 from spidereye.self_calibration import REFINEMENTS, Calibrated, Refinement, self_calibrate
 from spidereye.shot_stitching import ModelStitch, ShotStitch
-from spidereye.shots import Picture, Shot, files_of, present, read_shot, with_black
+from spidereye.shots import Images, Shot, files_of, in_order, present, read_shot, with_black
+from spidereye.stitched import Panorama, ReadyShot
 from spidereye.stitching import BLENDS, Blend
 from spidereye.trained import Trained
 from spidereye.view_sampling import KERNELS, Kernel
@@ -29,41 +26,6 @@ from spidereye.view_sampling import KERNELS, Kernel
 # Pixels of the views that self-calibration compares. Its finest comparison is at 1°, for which it
 # shrinks views itself: of 190° to 285 pixels.
 _COMPARED = 512
-
-
-@dataclass(frozen=True)
-class Correction:
-    """What self-calibration changed of one view.
-
-    gain, offset: RGB values v in [0, 1] were made gain·v + offset.   turned: by so many radians.
-    """
-
-    view: str
-    gain: tuple[float, ...]
-    offset: tuple[float, ...]
-    turned: float
-
-
-@dataclass(frozen=True)
-class Panorama:
-    """picture: 8-bit RGB, smoothly filled where nothing is seen (a model's own where there is one).
-    count: how many views see each pixel; a model's, of those that show anything.
-    corrections: of the views there are, in the rig's order; none without refinement.
-    misalignment: radians by which the views still were off each other, 0 where that cannot be told.
-    notes: which views are missing or black, how little is seen, what was left as it was and why, a
-    line each.
-    """
-
-    picture: UInt8[np.ndarray, "H W 3"]
-    count: UInt8[np.ndarray, "H W"]
-    corrections: tuple[Correction, ...] = ()
-    misalignment: float = 0.0
-    notes: tuple[str, ...] = ()
-
-    @property
-    def seen(self) -> Bool[np.ndarray, "H W"]:
-        """Where any view sees anything; elsewhere the picture is filled."""
-        return self.count > 0
 
 
 class Stitcher:
@@ -127,6 +89,7 @@ class Stitcher:
         runs_dir: str = "runs",
         *,
         rig: Rig | None = None,
+        size: tuple[int, int] | None = None,
         refine: Sequence[str] | None = None,
         reference_view: str | None = None,
         precision: str = "fp32",
@@ -137,20 +100,25 @@ class Stitcher:
         checkpoint: a folder, `run_name`, `run_name@best`, `run_name@last`, a Hugging Face id, or an
         .onnx file of `spidereye export`, which takes the steps that it was exported with.
         rig: in place of the checkpoint's; any where its fusion is spherical.
+        size: (W, H) of the panoramas in place of the checkpoint's, W = 2H; the views that the
+        encoder sees grow with it.
         refine: what the overlaps of each shot correct before the networks see it; None: what they
         were trained with (ssdd.refine).   reference_view: as for `geometric`.
         precision: fp32, or bf16 where the device computes in it.   compile: let torch.compile make
         code of the networks: the first panorama takes minutes, the others less than without.
         Raises SpiderEyeError where there is none, or where it is not one of ours, for bf16 where
-        the device has none, and for precision or compile of an .onnx file.
+        the device has none, for precision, compile or size of an .onnx file, and for sizes that
+        the networks do not divide.
         """
         trained = Trained.load(checkpoint, weights, runs_dir, device)
         config = trained.config
         trained.check_rig(rig)
         # As its file describes it: pictures come at the calibration's size, crops in one file.
         rig = rig or config.rig_of_file() or config.rig()
+        if size is not None:
+            trained = trained.at_size(size)
         return cls(
-            rig, config.panorama_size, trained, device,
+            rig, trained.config.panorama_size, trained, device,
             refine=refine, reference_view=reference_view, precision=precision, compile=compile,
         )  # fmt: skip
 
@@ -185,59 +153,99 @@ class Stitcher:
         """Whether the panorama follows from the cameras: not with networks given views alone."""
         return self.by_model is None or self.by_model.conditioner is not None
 
-    @torch.inference_mode()
     def __call__(
         self,
-        images: Sequence[Picture | None],
+        images: Images,
         rig: Rig | None = None,
         steps: int | None = None,
         seed: int = 0,
+        found: Calibrated | None = None,
     ) -> Panorama:
-        """The panorama of one picture per view, in the rig's order.
+        """The panorama of one picture per view.
 
-        images: paths, PIL images or arrays [h, w, 3] uint8 of any size and the rig's shape, one per
-        file of the rig, None for one that is missing.   rig: another than the stitcher's own; for a
-        model of any number of views and any lenses where its fusion is spherical.
-        steps: of the sampler; None: as configured.   seed: of its noise.
+        images: paths, PIL images, arrays [h, w, 3] uint8 or tensors [3, h, w] (uint8, or floats in
+        [-1, 1]) of any size and the rig's shape: in the rig's order, one per file of the rig, None
+        for one that is missing; or by the names of the views, those left out being missing.
+        rig: another than the stitcher's own; for a model of any number of views and any lenses
+        where its fusion is spherical.   steps: of the sampler; None: as configured.
+        seed: of its noise.   found: what self-calibration is known to find (`calibrate`), for shots
+        that share it; None: it is asked of this shot, where `refine` says so.
         Raises SpiderEyeError for a wrong number or shape of pictures, where all are missing, and
         for networks that take cameras where these see next to nothing.
         """
+        return self.batch([images], rig, steps, seed, found)[0]
+
+    @torch.inference_mode()
+    def batch(
+        self,
+        shots: Sequence[Images],
+        rig: Rig | None = None,
+        steps: int | None = None,
+        seed: int = 0,
+        found: Calibrated | None = None,
+    ) -> list[Panorama]:
+        """The panoramas of several shots of one rig, which the networks make together: what each
+        would be alone, to the rounding of sums. Parameters and errors as for one shot."""
         if self.trained is not None:
             self.trained.check_rig(rig)
         rig = rig or self.rig
         self._check_number(rig)
-        there, seeing = present(images, rig)
+        read = [self._read(images, rig, found) for images in shots]
+        if self.by_model is None:
+            return [self._by_geometry(shot) for shot in read]
+        return self._by_model(self.by_model, read, steps, seed)
+
+    @torch.inference_mode()
+    def calibrate(self, images: Images, rig: Rig | None = None) -> Calibrated | None:
+        """What self-calibration finds in a shot of all views, as `found` takes it; None without
+        `refine`. Parameters and errors as for a panorama."""
+        rig = rig or self.rig
+        self._check_number(rig)
+        return self._read(images, rig, None).found
+
+    def _read(self, images: Images, rig: Rig, found: Calibrated | None) -> ReadyShot:
+        listed = in_order(images, rig)
+        there, seeing = present(listed, rig)
         pairs = zip(rig.cameras, files_of(rig), strict=True)
-        missing = [camera.name for camera, file in pairs if images[file] is None]
+        missing = tuple(camera.name for camera, file in pairs if listed[file] is None)
         if self.by_model is not None and not self.by_model.takes_any_rig:
-            there, seeing = with_black(images, rig), rig
+            there, seeing = with_black(listed, rig), rig
         reference = self._reference(rig)
-        notes = []
+        notes = ()
         if self.reference_view in missing:
             reference = None
-            notes.append(
+            notes = (
                 f"{self.reference_view} is the reference but missing: colours and poses are those "
-                "of all views together"
+                "of all views together",
             )
         elif reference is not None:
             reference = seeing.names.index(rig.names[reference])
         shot = read_shot(there, seeing)
-        found = self._calibrated(shot, reference)
-        if self.by_model is None:
-            picture, count = self.stitch(shot, seeing, found)
-            notes += self.stitch.notes(shot, count, missing)
-        else:
-            squares = self.by_model.squares(shot)
-            count = self.by_model.count(squares, found)
-            notes += self.by_model.notes(squares, found, count, missing)
-            picture = self.by_model(shot, squares, found, steps, seed)
         if found is None:
-            return Panorama(picture, count, notes=tuple(notes))
-        named = {name for note in notes for name in note.partition(":")[0].split(", ")}
-        notes += [note for note in found.notes if note.partition(":")[0] not in named]
-        return Panorama(
-            picture, count, _corrections(shot.rig, found), found.misalignment, tuple(notes)
-        )
+            found = self._calibrated(shot, reference)
+        return ReadyShot(shot, seeing, missing, found, notes)
+
+    def _by_geometry(self, read: ReadyShot) -> Panorama:
+        picture, count = self.stitch(read.shot, read.rig, read.found)
+        return read.panorama(picture, count, self.stitch.notes(read.shot, count, read.missing))
+
+    def _by_model(
+        self, model: ModelStitch, read: Sequence[ReadyShot], steps: int | None, seed: int
+    ) -> list[Panorama]:
+        squares = [model.squares(one.shot) for one in read]
+        counts = [model.count(s, one.found) for s, one in zip(squares, read, strict=True)]
+        notes = [
+            model.notes(s, one.found, count, one.missing)
+            for s, one, count in zip(squares, read, counts, strict=True)
+        ]
+        given = [
+            model.conditions(one.shot, s, one.found) for s, one in zip(squares, read, strict=True)
+        ]
+        pictures = model.pictures(given, steps, seed)
+        return [
+            one.panorama(picture, count, said)
+            for one, picture, count, said in zip(read, pictures, counts, notes, strict=True)
+        ]
 
     def _check(self) -> None:
         if not self.takes_cameras and "rotation" in self.refine:
@@ -280,15 +288,3 @@ class Stitcher:
         return self_calibrate(
             small.views, small.rig.cameras, self.refine, reference, shot.rig.sphere_radius
         )
-
-
-def _corrections(rig: Rig, found: Calibrated) -> tuple[Correction, ...]:
-    return tuple(
-        Correction(
-            camera.name,
-            tuple(found.gain[number].tolist()),
-            tuple(found.offset[number].tolist()),
-            float(angle_between(camera.rotation, found.cameras[number].rotation)),
-        )
-        for number, camera in enumerate(rig.cameras)
-    )

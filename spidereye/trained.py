@@ -1,6 +1,8 @@
 """Networks that stand ready to make panoramas: a checkpoint's in PyTorch, or an ONNX file's."""
 
-from dataclasses import dataclass
+import copy
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,6 +16,8 @@ from spidereye.onnx_networks import OnnxNetworks
 from spidereye.precision import check_precision
 from spidereye.rig import Rig
 from spidereye.weights import find_checkpoint, load_weights
+
+_DOWNSAMPLING = 8  # of the decoder
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,33 @@ class Trained:
         model = SpiderEyeModel(config.model())
         origin = load_weights(model, found, weights)
         return cls(model.eval().requires_grad_(False), config, origin, config.sampler_steps)
+
+    def at_size(self, size: tuple[int, int]) -> "Trained":
+        """The same networks for panoramas of (W, H), W = 2H; the views that the encoder sees grow
+        in proportion. Raises SpiderEyeError for sizes that they do not divide, and for an ONNX
+        file, which has one size."""
+        own = self.config.panorama_size
+        if size == own:
+            return self
+        if isinstance(self.networks, OnnxNetworks):
+            raise SpiderEyeError(
+                f"{self.origin} was exported for panoramas of {own[0]}x{own[1]}: for others take a "
+                "checkpoint folder"
+            )
+        config = copy.deepcopy(self.config)
+        factor = self.networks.config.encoder.factor
+        cells = config.dataset.im_size // factor, own[1] // math.lcm(_DOWNSAMPLING, factor)
+        unit = own[0] // math.gcd(*cells)
+        if size[0] != 2 * size[1] or size[0] < 1 or size[0] % unit:
+            raise SpiderEyeError(
+                f"panoramas of {size[0]}x{size[1]} cannot be made: this model takes W = 2H with W "
+                f"a multiple of {unit}, such as {max(1, round(size[0] / unit)) * unit}"
+            )
+        # In a rig of a file, or at f_pix_size, focal lengths follow the views' size.
+        config.dataset.f_pix_size = config.dataset.f_pix_size or config.dataset.im_size
+        config.dataset.im_size = config.dataset.im_size * size[0] // own[0]
+        config.ssdd.decoder_image_size = list(size)
+        return replace(self, config=config)
 
     def check_rig(self, rig: Rig | None) -> None:
         """Raises SpiderEyeError for a rig in place of one that an ONNX file holds."""

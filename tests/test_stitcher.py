@@ -338,6 +338,61 @@ def test_a_conditioned_model_takes_any_rig(checkpoint, panorama, views):
         stitcher([pictures[0], views[0][:48, :48], pictures[2]], rig=rig)
 
 
+def test_pictures_of_any_kind_by_order_or_by_name(checkpoint, views):
+    """Arrays, PIL images and tensors of bytes and floats, listed or named."""
+    tensors = [torch.from_numpy(view).permute(2, 0, 1) for view in views]
+    floats = [to_float(tensor) for tensor in tensors]
+    images = [Image.fromarray(view) for view in views]
+    for stitcher in (geometric(), Stitcher.load(checkpoint)):
+        expected = stitcher(views).picture
+        for given in (tensors, floats, images):
+            assert difference(stitcher(given).picture, expected) == 0
+        named = {name: views[RIG.names.index(name)] for name in ("left", "back", "front", "right")}
+        assert difference(stitcher(named).picture, expected) == 0
+        three = {name: view for name, view in named.items() if name != "right"}
+        absent = stitcher([views[0], None, *views[2:]])
+        assert difference(stitcher(three).picture, absent.picture) == 0
+    with pytest.raises(SpiderEyeError, match="is called top: its pictures are front, right, back"):
+        geometric()({"top": views[0]})
+    bright = [255 * (floats[0] + 1) / 2, *floats[1:]]
+    with pytest.raises(SpiderEyeError, match=r"floats in \[-1, 1\], got \[3, 96, 96\].* up to 2"):
+        geometric()(bright)
+    with pytest.raises(SpiderEyeError, match=r"tensor \[3, h, w\] of uint8.* got \[96, 96, 3\]"):
+        geometric()([torch.from_numpy(views[0]), *tensors[1:]])
+
+
+def test_a_batch_is_each_of_its_shots(checkpoint, views, shaken):
+    shots = [views, shaken, [views[0], None, *views[2:]]]
+    for stitcher in (geometric("gain"), Stitcher.load(checkpoint)):
+        for made, alone in zip(stitcher.batch(shots), map(stitcher, shots), strict=True):
+            assert difference(made.picture, alone.picture) <= 1
+            np.testing.assert_array_equal(made.count, alone.count)
+            assert made.notes == alone.notes and len(made.corrections) == len(alone.corrections)
+    assert geometric().batch([]) == []
+
+
+def test_what_one_shot_told_serves_others(checkpoint, views, shaken):
+    for stitcher in (geometric(*BOTH), Stitcher.load(checkpoint)):
+        found = stitcher.calibrate(shaken)
+        assert found is not None
+        assert difference(stitcher(shaken, found=found).picture, stitcher(shaken).picture) == 0
+        assert difference(stitcher(views, found=found).picture, stitcher(views).picture) > 5
+    assert geometric().calibrate(shaken) is None
+
+
+def test_a_model_makes_panoramas_of_other_sizes(checkpoint, panorama, views):
+    """Four times the pixels, and what they can show is there."""
+    own, large = Stitcher.load(checkpoint), Stitcher.load(checkpoint, size=(128, 64))
+    assert large.size == (128, 64) and large.config.dataset.im_size == 64
+    made = large(views)
+    assert made.picture.shape == (64, 128, 3) and made.count.shape == (64, 128)
+    enlarged = cv2.resize(own(views).picture, (128, 64), interpolation=cv2.INTER_CUBIC)
+    assert psnr(made.picture, panorama) > psnr(enlarged, panorama) + 1
+    for width, height in ((100, 60), (136, 68), (0, 0)):
+        with pytest.raises(SpiderEyeError, match=rf"of {width}x{height} cannot .* multiple of 16"):
+            Stitcher.load(checkpoint, size=(width, height))
+
+
 def test_the_order_of_the_views_does_not_matter(checkpoint, views):
     order = [2, 0, 3, 1]
     permuted = replace(RIG, cameras=tuple(RIG.cameras[i] for i in order))
