@@ -12,6 +12,7 @@ from spidereye.cpu import keep_large_buffers, wait_briefly
 from spidereye.data_commands import data_app
 from spidereye.errors import SpiderEyeError
 from spidereye.rig_commands import rig_app
+from spidereye.stitch_commands import stitch
 
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(rig_app, name="rig")
 app.add_typer(data_app, name="data")
+app.command()(stitch)
 
 ConfigName = Annotated[
     str, typer.Option("-cn", "--config-name", help="SpiderEye360, SpiderEye, quickstart, or yours")
@@ -83,62 +85,6 @@ def evaluate(
         )
     else:
         evaluate_checkpoint(given[0], given[1:])
-
-
-@app.command()
-def stitch(
-    images: Annotated[
-        list[Path],
-        typer.Argument(help="the views in the rig's order: front right …; - for one missing"),
-    ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="panorama file")],
-    checkpoint: Annotated[str | None, typer.Option(help="folder, run_name[@best|@last]")] = None,
-    method: Annotated[str, typer.Option(help="model | geometric")] = "model",
-    weights: Annotated[str, typer.Option(help="ema | raw")] = "ema",
-    steps: Annotated[int | None, typer.Option(help="sampler steps", min=1)] = None,
-    seed: Annotated[int, typer.Option(help="of the sampler's noise", min=0)] = 0,
-    rig: Annotated[
-        str | None,
-        typer.Option(help="file or name; default: the checkpoint's, or spider4 by --f-pix"),
-    ] = None,
-    width: Annotated[int | None, typer.Option(help="geometric: panorama width in pixels")] = None,
-    f_pix: Annotated[float, typer.Option(help="geometric: focal length in pixels …")] = 220.0,
-    f_pix_size: Annotated[int, typer.Option(help="geometric: … of a view this wide")] = 560,
-    xi: Annotated[float, typer.Option(help="geometric: UCM ξ")] = 0.85,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
-    precision: Annotated[str, typer.Option(help="model: fp32 | bf16")] = "fp32",
-    compile: Annotated[
-        bool, typer.Option("--compile", help="model: by torch.compile, which takes minutes first")
-    ] = False,
-    refine: Annotated[
-        str | None,
-        typer.Option(
-            help="from the overlaps: gain | rotation | gain,rotation | none; default: as trained",
-            metavar="WHAT",
-        ),
-    ] = None,
-    reference_view: Annotated[
-        str | None,
-        typer.Option(help="with --refine: this view's exposure and pose stay", metavar="NAME"),
-    ] = None,
-    blend: Annotated[str, typer.Option(help="geometric: feather | multiband | none")] = "feather",
-    kernel: Annotated[
-        str, typer.Option(help="geometric: lanczos | bicubic | bilinear")
-    ] = "lanczos",
-    mask: Annotated[
-        Path | None, typer.Option(help="PNG to write: 255 seen, 0 filled", metavar="PATH")
-    ] = None,
-) -> None:
-    """The views of one shot to one panorama file."""
-    from spidereye.stitch_job import StitchJob, stitch_files
-
-    stitch_files(
-        StitchJob(
-            images, output, method, checkpoint, weights, steps, seed, rig, width,
-            f_pix, f_pix_size, xi, device, precision, compile, refine, reference_view, blend,
-            kernel, mask,
-        )
-    )  # fmt: skip
 
 
 @app.command()

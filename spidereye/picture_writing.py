@@ -32,12 +32,7 @@ def write_picture(
     PictureError.
     """
     path = Path(path)
-    writer = _WRITERS.get(path.suffix.lower())
-    if writer is None:
-        raise PictureError(
-            f"{path}: cannot write pictures with suffix {path.suffix!r}; "
-            f"use one of {', '.join(_WRITERS)}"
-        )
+    writer = check_suffix(path)
     options: dict[str, Any] = {
         "JPEG": {"quality": quality, "subsampling": 0},  # 4:4:4: halved colour bleeds at edges
         "WEBP": {"quality": quality},
@@ -45,6 +40,18 @@ def write_picture(
     options |= _metadata_options(writer, xmp, exif)
     with explained(path, "cannot be written"), whole_file(path) as file:
         Image.fromarray(picture).save(file, format=writer, **options)
+
+
+def check_suffix(path: Path) -> str:
+    """The format of a picture file by its suffix. Raises PictureError for one that is not
+    written."""
+    writer = _WRITERS.get(path.suffix.lower())
+    if writer is None:
+        raise PictureError(
+            f"{path}: cannot write pictures with suffix {path.suffix!r}; "
+            f"use one of {', '.join(_WRITERS)}"
+        )
+    return writer
 
 
 def _metadata_options(writer: str, xmp: bytes | None, exif: bytes | None) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def find_shots(names: Sequence[str], rig: Rig) -> tuple[list[ShotFiles], list[st
     if not shots:
         where = ", ".join(names)
         if notes:
-            raise SpiderEyeError(_listed(f"no complete shot in {where}", notes))
+            raise SpiderEyeError(listed(f"no complete shot in {where}", notes))
         examples = f"0001/{labels[0]}.jpg or 0001_{labels[0]}.jpg"
         raise SpiderEyeError(
             f"no shots in {where}: pictures are told by the names of the rig's views, "
@@ -76,6 +76,20 @@ def find_shots(names: Sequence[str], rig: Rig) -> tuple[list[ShotFiles], list[st
     if strays:
         notes.append(f"{len(strays)} pictures bear no view's name: {_some(strays)}")
     return shots, notes
+
+
+def by_name(pictures: Sequence[Path | None], rig: Rig) -> list[Path | None]:
+    """The pictures of one shot, None for one that is missing, in the order of the rig's files where
+    their names tell it, each that of another view; else as they are."""
+    labels = file_labels(rig)
+    places: dict[str, Path] = {}
+    for path in filter(None, pictures):
+        place = _place(path, labels) if len(labels) > 1 else None
+        if place is None or place[1] in places:
+            return list(pictures)
+        places[place[1]] = path
+    same_number = len(pictures) == len(labels)
+    return [places.get(label) for label in labels] if same_number else list(pictures)
 
 
 def _place(path: Path, labels: Sequence[str]) -> tuple[tuple[str, str], str] | None:
@@ -141,7 +155,7 @@ def reduced_sizes(
             pairs = zip(widths, sizes, strict=True)
             widths = [min(width, float(size[0])) for width, size in pairs]
     if not good:
-        raise SpiderEyeError(_listed("no shot fits the rig", notes))
+        raise SpiderEyeError(listed("no shot fits the rig", notes))
     made = [
         (max(8, round(width)), max(1, round(max(8, round(width)) * down / across)))
         for width, (across, down) in zip(widths, calibrated, strict=True)
@@ -189,6 +203,7 @@ def _some(paths: Sequence[Path]) -> str:
     return text + (" …" if len(paths) > _MOST_LISTED else "")
 
 
-def _listed(what: str, notes: Sequence[str]) -> str:
+def listed(what: str, notes: Sequence[str]) -> str:
+    """One message of several, the first of them only where there are many."""
     more = f" (and {len(notes) - _MOST_LISTED} more)" if len(notes) > _MOST_LISTED else ""
     return f"{what}: {'; '.join(notes[:_MOST_LISTED])}{more}"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -19,7 +19,8 @@ from spidereye.rig import NAMED_RIGS, Rig, spider4
 from spidereye.rig_files import load_rig
 from spidereye.self_calibration import REFINEMENTS
 from spidereye.setup import coverage_warning
-from spidereye.shots import calibrated_sizes, files_of
+from spidereye.shot_files import by_name
+from spidereye.shots import calibrated_sizes, file_labels, files_of
 from spidereye.stitched import Correction, Panorama
 from spidereye.stitcher import Stitcher
 from spidereye.stitching import BLENDS
@@ -43,7 +44,8 @@ class StitchJob:
     seed: int = 0  # model: of the sampler's noise
     # A rig file or name. None: the checkpoint's; geometric: spider4 with the lens below.
     rig: str | None = None
-    width: int | None = None  # geometric: pixels; None: about what the views resolve
+    # (W, H); None: the checkpoint's; geometric: about what the views resolve.
+    size: tuple[int, int] | None = None
     f_pix: float = 220.0  # geometric: of a view f_pix_size pixels wide
     f_pix_size: int = 560
     xi: float = 0.85
@@ -55,6 +57,7 @@ class StitchJob:
     blend: str = "feather"  # geometric: feather | multiband | none
     kernel: str = "lanczos"  # geometric: lanczos | bicubic | bilinear
     mask: Path | None = None  # a PNG to write: 255 where a view sees anything, 0 where none does
+    batch: bool = False  # images: folders, patterns and files of shots; output, mask: folders
 
     @property
     def refinements(self) -> tuple[str, ...]:
@@ -78,8 +81,6 @@ class StitchJob:
             raise SpiderEyeError(
                 f"--device {self.device}: PyTorch finds no GPU here; use --device cpu"
             )
-        if self.width is not None and (self.width < 2 or self.width % 2):
-            raise SpiderEyeError(f"--width must be an even number of pixels, got {self.width}")
         for option, value, choices in (
             *(("--refine", part, REFINEMENTS) for part in self.refinements),
             ("--blend", self.blend, BLENDS),
@@ -94,10 +95,10 @@ class StitchJob:
                 f"--reference-view {self.reference_view} goes with --refine: without it every view "
                 "stays as it is"
             )
-        if self.mask is not None and self.mask.suffix.lower() != ".png":
+        if self.mask is not None and not self.batch and self.mask.suffix.lower() != ".png":
             raise SpiderEyeError(f"--mask {self.mask}: the mask is a picture that ends in .png")
         if self.mask is not None and self.mask.absolute() == self.output.absolute():
-            raise SpiderEyeError(f"--mask and -o are both {self.mask}: give the mask its own file")
+            raise SpiderEyeError(f"--mask and -o are both {self.mask}: give the mask its own place")
         if not any(self.pictures):
             raise SpiderEyeError("every picture is missing (-): give at least one")
         if self.method == "geometric":
@@ -110,7 +111,6 @@ class StitchJob:
                 "--method geometric"
             )
         for option, value, default in (
-            ("--width", self.width, None),
             ("--blend", self.blend, "feather"),
             ("--kernel", self.kernel, "lanczos"),
         ):
@@ -123,20 +123,53 @@ class StitchJob:
 def stitch_files(job: StitchJob) -> None:
     """Make the panorama and say what was seen. Raises SpiderEyeError for what cannot be done."""
     job.check()
-    stitcher = _with_model(job) if job.method == "model" else _geometric(job)
-    console = Console(stderr=True)
-    seen = coverage(stitcher.rig)
-    lines = [seen.line(), _coverage_warning(job, stitcher, seen)]
-    for line in filter(None, lines):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    if job.method == "model":
+        stitcher = model_stitcher(job)
+        job = _by_name(job, stitcher.rig, console)
+    else:
+        job = _by_name(job, rig_of(job), console)
+        stitcher = geometric_stitcher(job)
+    say_coverage(job, stitcher, console)
     result = stitcher(job.pictures, steps=job.steps, seed=job.seed)
     for line in refinement_lines(result, stitcher.refine):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line)
     write_panorama(job.output, result.picture, [path for path in job.pictures if path])
     if job.mask is not None:
         write_mask(job.mask, result.seen)
     height, width = result.picture.shape[:2]
     print(f"{job.output}: {width}x{height}, {stitcher.origin}")
+
+
+def size_from(text: str) -> tuple[int, int]:
+    """(W, H) of "1024x512" or "1024". Raises SpiderEyeError for what is no panorama's size."""
+    width, times, height = text.lower().partition("x")
+    try:
+        size = int(width), int(height) if times else int(width) // 2
+    except ValueError:
+        size = (0, 0)
+    if size[0] < 2 or size[0] != 2 * size[1]:
+        raise SpiderEyeError(
+            f"--size is that of a 2:1 panorama in pixels, as 1024x512 or 1024, got {text!r}"
+        )
+    return size
+
+
+def say_coverage(job: StitchJob, stitcher: Stitcher, console: Console) -> None:
+    """How much of the sphere the rig sees, and what to do where that is too little."""
+    seen = coverage(stitcher.rig)
+    for line in filter(None, (seen.line(), _coverage_warning(job, stitcher, seen))):
+        console.print(line)
+
+
+def _by_name(job: StitchJob, rig: Rig, console: Console) -> StitchJob:
+    """The job with its pictures in the rig's order, where their names tell it."""
+    ordered = by_name(job.pictures, rig)
+    if ordered == job.pictures:
+        return job
+    pairs = zip(file_labels(rig), ordered, strict=True)
+    console.print("views by name: " + ", ".join(f"{label} {path or '-'}" for label, path in pairs))
+    return replace(job, images=[path or Path(_MISSING) for path in ordered])
 
 
 def refinement_lines(result: Panorama, refined: tuple[str, ...]) -> list[str]:
@@ -190,12 +223,23 @@ def _coverage_warning(job: StitchJob, stitcher: Stitcher, seen: Coverage) -> str
     return f"WARNING: the views see only {seen.seen:.1%} of the sphere; the rest {rest}; {cause}"
 
 
-def _with_model(job: StitchJob) -> Stitcher:
+def rig_of(job: StitchJob) -> Rig:
+    """Of a geometric job; without one in its options `spider4` with the lens that they describe."""
+    if job.rig is not None:
+        return load_rig(job.rig)
+    sides = [probe(image)[0] for image in job.pictures if image is not None]
+    side = max(sides, default=job.f_pix_size)
+    return spider4(job.f_pix * side / job.f_pix_size, job.xi, side)
+
+
+def model_stitcher(job: StitchJob) -> Stitcher:
+    """The stitcher of a checkpoint."""
     stitcher = Stitcher.load(
         str(job.checkpoint),
         "ema" if job.weights == "ema" else "raw",
         job.device,
         rig=None if job.rig is None else load_rig(job.rig),
+        size=job.size,
         refine=None if job.refine is None else job.refinements,
         reference_view=job.reference_view,
         precision=job.precision,
@@ -209,17 +253,16 @@ def _with_model(job: StitchJob) -> Stitcher:
     return stitcher
 
 
-def _geometric(job: StitchJob) -> Stitcher:
-    sizes = [None if image is None else probe(image) for image in job.pictures]
-    if job.rig is None:
-        side = max(size[0] for size in sizes if size is not None)
-        rig = spider4(job.f_pix * side / job.f_pix_size, job.xi, side)
-    else:
-        rig = load_rig(job.rig)
-    width = job.width or _natural_width(rig, [size and size[0] for size in sizes])
+def geometric_stitcher(job: StitchJob) -> Stitcher:
+    """The stitcher for the pictures of a job without a model."""
+    rig, size = rig_of(job), job.size
+    if size is None:
+        widths = [None if image is None else probe(image)[0] for image in job.pictures]
+        width = _natural_width(rig, widths)
+        size = width, width // 2
     return Stitcher.geometric(
         rig,
-        (width, width // 2),
+        size,
         refine=job.refinements,
         reference_view=job.reference_view,
         blend=job.blend,

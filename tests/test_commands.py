@@ -117,7 +117,7 @@ def test_geometric_stitch_needs_no_checkpoint(views, tmp_path):
     output = tmp_path / "pano.png"
     # A lens of about 120°, so that each axis is seen by its own view only.
     result = spidereye("stitch", *views, "-o", output, "--method", "geometric",
-                       "--f-pix-size", 320, "--width", 128)  # fmt: skip
+                       "--f-pix-size", 320, "--size", 128)  # fmt: skip
     assert result.returncode == 0, result.stderr
     picture = np.asarray(Image.open(output))
     assert picture.shape == (64, 128, 3)
@@ -142,7 +142,7 @@ def test_views_of_a_rig_are_stitched_back(tiny_panoramas, tmp_path):
         assert result.returncode == 0, result.stderr
         paths = [made / f"{panorama.stem}_{name}.png" for name in files]
         result = spidereye("stitch", *paths, "-o", stitched, "--method", "geometric",
-                           "--rig", rig, "--width", 64)  # fmt: skip
+                           "--rig", rig, "--size", 64)  # fmt: skip
         assert result.returncode == 0, result.stderr
         pictures = [np.asarray(Image.open(path)).astype(float) for path in (panorama, stitched)]
         assert np.abs(pictures[0] - pictures[1]).mean() < 3
@@ -184,7 +184,7 @@ def test_a_model_that_takes_cameras_takes_any_rig(tiny_panoramas, tmp_path):
 def test_views_that_are_missing_are_left_out_and_said(views, tmp_path):
     output = tmp_path / "pano.png"
     result = spidereye("stitch", views[0], views[1], "-", views[3], "-o", output, "--method",
-                       "geometric", "--f-pix-size", 320, "--width", 128)  # fmt: skip
+                       "geometric", "--f-pix-size", 320, "--size", 128)  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "note: back: missing; the others see " in result.stderr
     row = np.asarray(Image.open(output))[32, [64, 96, 0, 32], 0]
@@ -243,7 +243,7 @@ def exposed(tmp_path_factory):
 def geometric(paths, *more):
     """The stitch and its log. A lens of 187.6°, as spidereye views made them."""
     result = spidereye("stitch", *paths, "-o", paths[0].parent / "pano.png",
-                       "--method", "geometric", "--width", 256, *more)  # fmt: skip
+                       "--method", "geometric", "--size", 256, *more)  # fmt: skip
     assert result.returncode == 0, result.stderr
     picture = np.asarray(Image.open(paths[0].parent / "pano.png")).astype(float)
     return picture, result.stderr

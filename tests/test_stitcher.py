@@ -227,7 +227,7 @@ def test_options_that_make_no_sense_are_explained():
         (replace(job, kernel="nearest"), "--kernel takes"),
         (replace(job, reference_view="front"), "--reference-view front goes with --refine"),
         (replace(job, mask=Path("mask.jpg")), "ends in .png"),
-        (replace(job, mask=Path("out.png")), "its own file"),
+        (replace(job, mask=Path("out.png")), "its own place"),
         (replace(model, blend="none"), "--blend goes with --method geometric"),
         (replace(model, refine="none", reference_view="front"), "front goes with --refine"),
         (replace(job, images=[Path("-")]), "every picture is missing (-)"),

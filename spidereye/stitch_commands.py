@@ -1,0 +1,86 @@
+"""The commands that make panoramas of views: every one a few lines over a verb."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def stitch(
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            help="the views by name (*_front.*) or in the rig's order; - for one missing"
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="panorama file; with --batch: folder")
+    ],
+    checkpoint: Annotated[str | None, typer.Option(help="folder, run_name[@best|@last]")] = None,
+    method: Annotated[str, typer.Option(help="model | geometric")] = "model",
+    weights: Annotated[str, typer.Option(help="ema | raw")] = "ema",
+    steps: Annotated[int | None, typer.Option(help="sampler steps", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="of the sampler's noise", min=0)] = 0,
+    rig: Annotated[
+        str | None,
+        typer.Option(help="file or name; default: the checkpoint's, or spider4 by --f-pix"),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="of the panorama, as 1024x512; default: trained, or as fine as the views"
+        ),
+    ] = None,
+    f_pix: Annotated[float, typer.Option(help="geometric: focal length in pixels …")] = 220.0,
+    f_pix_size: Annotated[int, typer.Option(help="geometric: … of a view this wide")] = 560,
+    xi: Annotated[float, typer.Option(help="geometric: UCM ξ")] = 0.85,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
+    precision: Annotated[str, typer.Option(help="model: fp32 | bf16")] = "fp32",
+    compile: Annotated[
+        bool, typer.Option("--compile", help="model: by torch.compile, which takes minutes first")
+    ] = False,
+    refine: Annotated[
+        str | None,
+        typer.Option(
+            help="from the overlaps: gain | rotation | gain,rotation | none; default: as trained",
+            metavar="WHAT",
+        ),
+    ] = None,
+    reference_view: Annotated[
+        str | None,
+        typer.Option(help="with --refine: this view's exposure and pose stay", metavar="NAME"),
+    ] = None,
+    blend: Annotated[str, typer.Option(help="geometric: feather | multiband | none")] = "feather",
+    kernel: Annotated[
+        str, typer.Option(help="geometric: lanczos | bicubic | bilinear")
+    ] = "lanczos",
+    mask: Annotated[
+        Path | None, typer.Option(help="PNG to write: 255 seen, 0 filled", metavar="PATH")
+    ] = None,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="every shot in folders or patterns, to a folder")
+    ] = False,
+    suffix: Annotated[
+        str, typer.Option("--format", help="with --batch: jpg | png | webp | tif")
+    ] = "jpg",
+) -> None:
+    """The views of one shot to one panorama file, or with --batch of many shots to a folder.
+
+    Examples:
+
+        spidereye stitch front.jpg right.jpg back.jpg left.jpg -o pano.jpg --method geometric
+
+        spidereye stitch shots/ -o panoramas/ --batch --rig rig.yaml --checkpoint mine@best
+    """
+    from spidereye.stitch_job import StitchJob, size_from, stitch_files
+    from spidereye.stitch_many import stitch_shots
+
+    job = StitchJob(
+        images, output, method, checkpoint, weights, steps, seed, rig,
+        None if size is None else size_from(size), f_pix, f_pix_size, xi, device, precision,
+        compile, refine, reference_view, blend, kernel, mask, batch,
+    )  # fmt: skip
+    if batch:
+        stitch_shots(job, f".{suffix.lstrip('.')}")
+    else:
+        stitch_files(job)

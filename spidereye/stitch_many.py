@@ -1,0 +1,144 @@
+"""`spidereye stitch --batch`: every shot in folders or patterns to a panorama of its own.
+
+`<shot>.jpg` for each, and once `stitch.json` with what they were made with. A panorama newer than
+its pictures and than `stitch.json` is done: the same command goes on where it was stopped, another
+one starts anew (as in view_files.py).
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from spidereye.errors import SpiderEyeError
+from spidereye.interrupt import Interrupt, stop_after_step
+from spidereye.panorama_metadata import write_panorama
+from spidereye.picture_writing import check_suffix
+from spidereye.pictures import PictureError
+from spidereye.progress import progress
+from spidereye.rig import fingerprint
+from spidereye.shot_files import ShotFiles, find_shots, listed
+from spidereye.stitch_job import (
+    StitchJob,
+    geometric_stitcher,
+    model_stitcher,
+    rig_of,
+    say_coverage,
+    write_mask,
+)
+from spidereye.stitcher import Stitcher
+from spidereye.whole_files import write_whole
+
+_FORMAT = 1  # of stitch.json; another one makes everything anew
+_RECORD = "stitch.json"
+_MOST_NOTES = 4  # per shot on the terminal
+
+
+def stitch_shots(job: StitchJob, suffix: str = ".jpg") -> None:
+    """Make the panorama of every complete shot of a job's folders, patterns or files, in the folder
+    job.output; job.mask is the folder of their masks.
+
+    suffix: of the panoramas.
+    Raises SpiderEyeError before any work for what makes no sense and where no shot is complete; at
+    the end for shots that could not be made, all others being done. Raises Interrupt after Ctrl-C,
+    with the shot at hand finished.
+    """
+    job.check()
+    check_suffix(job.output / f"panorama{suffix}")
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    names = [str(image) for image in job.images]
+    stitcher = model_stitcher(job) if job.method == "model" else None
+    rig = stitcher.rig if stitcher is not None else rig_of(replace(job, images=[]))
+    shots, notes = find_shots(names, rig)
+    stitcher = stitcher or _for_first_sound(job, shots)
+    outputs = _outputs(shots, job.output, suffix)
+    say_coverage(job, stitcher, console)
+    for note in notes:
+        console.print(f"note: {note}")
+    started = _settle(job, stitcher, suffix)
+    todo = [shot for shot in shots if not _is_done(shot, outputs[shot.name], started)]
+    done = len(shots) - len(todo)
+    bad: list[str] = []
+    with stop_after_step() as stop, progress("panoramas", len(shots), done) as meter:
+        for number, shot in enumerate(todo):
+            if stop.requested:
+                raise Interrupt(
+                    f"stopped with {done + number - len(bad)} of {len(shots)} panoramas done in "
+                    f"{job.output}; the same command goes on"
+                )
+            try:
+                _make(job, stitcher, shot, outputs[shot.name], console)
+            except SpiderEyeError as error:
+                bad.append(f"shot {shot.name}: {error}")
+            meter.advance(say=shot.name)
+    if bad:
+        raise SpiderEyeError(listed(f"{len(bad)} of {len(shots)} shots could not be made", bad))
+    before = f"; {done} were there already" if done else ""
+    print(f"{job.output}: {len(todo)} panoramas{before}, {stitcher.origin}")
+
+
+def _for_first_sound(job: StitchJob, shots: Sequence[ShotFiles]) -> Stitcher:
+    """The geometric stitcher, of sizes that follow from the first shot whose files are sound."""
+    *others, last = shots
+    for shot in others:
+        with suppress(PictureError):
+            return geometric_stitcher(replace(job, images=list(shot.paths)))
+    return geometric_stitcher(replace(job, images=list(last.paths)))
+
+
+def _make(
+    job: StitchJob, stitcher: Stitcher, shot: ShotFiles, output: Path, console: Console
+) -> None:
+    result = stitcher(list(shot.paths), steps=job.steps, seed=job.seed)
+    for note in result.notes[:_MOST_NOTES]:
+        console.print(f"note: shot {shot.name}: {note}")
+    if job.mask is not None:
+        write_mask(job.mask / f"{output.stem}.png", result.seen)
+    write_panorama(output, result.picture, shot.paths)
+
+
+def _outputs(shots: Sequence[ShotFiles], folder: Path, suffix: str) -> dict[str, Path]:
+    """Each shot's panorama by the shot's name, below `folder` as the shots lie to each other.
+    Raises SpiderEyeError where the folder holds their pictures: the next run would take the
+    panoramas for some."""
+    for shot in shots:
+        for path in shot.paths:
+            if folder.resolve() in path.resolve().parents:
+                raise SpiderEyeError(f"{path} lies in the output folder {folder}; choose another")
+    common = Path(os.path.commonpath([Path(shot.name).absolute().parent for shot in shots]))
+    places = {shot.name: Path(shot.name).absolute().relative_to(common) for shot in shots}
+    return {name: folder / place.with_name(place.name + suffix) for name, place in places.items()}
+
+
+def _settle(job: StitchJob, stitcher: Stitcher, suffix: str) -> int:
+    """Write stitch.json where the folder's is not of these settings; the time in ns since when
+    panoramas in the folder are of them."""
+    record = job.output / _RECORD
+    settings = {
+        "format": _FORMAT, "origin": stitcher.origin, "rig": fingerprint(stitcher.rig),
+        "size": stitcher.size, "refine": stitcher.refine, "steps": job.steps, "seed": job.seed,
+        "reference_view": job.reference_view, "blend": job.blend, "kernel": job.kernel,
+        "precision": job.precision, "suffix": suffix, "mask": job.mask and str(job.mask),
+    }  # fmt: skip
+    text = json.dumps(settings, indent=2) + "\n"
+    try:
+        if record.read_text(encoding="utf-8") == text:
+            return record.stat().st_mtime_ns
+    except FileNotFoundError:
+        pass
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpiderEyeError(f"{record} cannot be read: {error}; choose another folder") from error
+    write_whole(record, text)
+    return record.stat().st_mtime_ns
+
+
+def _is_done(shot: ShotFiles, output: Path, started: int) -> bool:
+    try:
+        newest = max(started, *(path.stat().st_mtime_ns for path in shot.paths))
+        return output.stat().st_mtime_ns >= newest
+    except OSError:
+        return False

@@ -1,0 +1,128 @@
+"""Many shots by one command, resumed by the same; views told by their names."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_shots import small_rig, taken, world
+from PIL import Image
+
+from spidereye.errors import SpiderEyeError
+from spidereye.interrupt import Interrupt
+from spidereye.pictures import to_uint8
+from spidereye.shot_files import by_name
+from spidereye.stitch_job import StitchJob, size_from, stitch_files
+from spidereye.stitch_many import stitch_shots
+
+NAMES = ("front", "right", "back", "left")
+
+
+@pytest.fixture
+def shots(tmp_path) -> Path:
+    """Three shots: 0001/front.png …, below `shots`."""
+    for number in range(3):
+        folder = tmp_path / "shots" / f"000{number}"
+        folder.mkdir(parents=True)
+        for name, view in zip(NAMES, taken(world(number), small_rig()), strict=True):
+            array = to_uint8(view[0]).permute(1, 2, 0).numpy()
+            Image.fromarray(array).save(folder / f"{name}.png")
+    return tmp_path / "shots"
+
+
+def job(shots: Path, **more) -> StitchJob:
+    made = StitchJob([shots], shots.parent / "panos", "geometric", size=(128, 64), batch=True)
+    return replace(made, **more)
+
+
+def pictures(folder: Path) -> dict[str, np.ndarray]:
+    return {path.name: np.asarray(Image.open(path)) for path in sorted(folder.glob("*.png"))}
+
+
+def test_each_shot_becomes_what_it_would_alone(shots, capsys):
+    stitch_shots(job(shots, mask=shots.parent / "masks"), ".png")
+    made = pictures(shots.parent / "panos")
+    assert list(made) == ["0000.png", "0001.png", "0002.png"]
+    assert "3 panoramas, geometric stitch" in capsys.readouterr().out
+    assert all((mask == 255).all() for mask in pictures(shots.parent / "masks").values())
+    for name in ("0000", "0002"):
+        alone = shots.parent / f"{name}.png"
+        paths = [shots / name / f"{view}.png" for view in NAMES]
+        stitch_files(StitchJob(paths, alone, "geometric", size=(128, 64)))
+        np.testing.assert_array_equal(np.asarray(Image.open(alone)), made[f"{name}.png"])
+    assert np.abs(made["0000.png"].astype(int) - made["0001.png"]).mean() > 10
+
+
+def test_the_same_command_goes_on_and_another_starts_anew(shots, capsys):
+    stitch_shots(job(shots))
+    panos = sorted((shots.parent / "panos").glob("*.jpg"))
+    first = [path.stat().st_mtime_ns for path in panos]
+    panos[1].unlink()
+    stitch_shots(job(shots))
+    assert "1 panoramas; 2 were there already" in capsys.readouterr().out
+    again = [path.stat().st_mtime_ns for path in panos]
+    assert again[0] == first[0] and again[2] == first[2] and again[1] > first[1]
+    # A picture that was taken anew, and other settings.
+    os.utime(shots / "0002" / "left.png")
+    stitch_shots(job(shots))
+    assert "1 panoramas; 2 were there already" in capsys.readouterr().out
+    stitch_shots(job(shots, kernel="bilinear"))
+    assert "3 panoramas, " in capsys.readouterr().out
+
+
+def test_damaged_and_incomplete_shots_are_named_and_the_others_made(shots, capsys):
+    (shots / "0000" / "back.png").write_bytes((shots / "0000" / "back.png").read_bytes()[:200])
+    (shots / "0001" / "left.png").unlink()
+    with pytest.raises(SpiderEyeError, match=r"1 of 2 shots could not be made: shot .*0000.*back"):
+        stitch_shots(job(shots), ".png")
+    assert "0001 has no left" in capsys.readouterr().err
+    assert list(pictures(shots.parent / "panos")) == ["0002.png"]
+    with pytest.raises(SpiderEyeError, match=r"suffix '\.gif'"):
+        stitch_shots(job(shots), ".gif")
+    with pytest.raises(SpiderEyeError, match="lies in the output folder"):
+        stitch_shots(job(shots, output=shots))
+
+
+def test_ctrl_c_stops_after_the_shot_at_hand(shots, monkeypatch):
+    from spidereye import stitch_many
+
+    write = stitch_many.write_panorama
+
+    def write_and_stop(*given):
+        os.kill(os.getpid(), signal.SIGINT)
+        write(*given)
+
+    monkeypatch.setattr(stitch_many, "write_panorama", write_and_stop)
+    with pytest.raises(Interrupt, match="stopped with 1 of 3 panoramas done"):
+        stitch_shots(job(shots), ".png")
+    assert list(pictures(shots.parent / "panos")) == ["0000.png"]
+
+
+def test_views_are_found_by_name_or_by_order(shots, tmp_path, capsys):
+    rig = small_rig()
+    paths = [Path(f"{name}.jpg") for name in NAMES]
+    shuffled = [paths[2], paths[0], paths[3], paths[1]]
+    assert by_name(shuffled, rig) == paths and by_name(paths, rig) == paths
+    assert by_name([None, paths[0], paths[3], paths[1]], rig) == [*paths[:2], None, paths[3]]
+    for unclear in (
+        [Path("a_front.jpg"), Path("b_front.jpg"), Path("back.jpg"), Path("left.jpg")],
+        [Path("1.jpg"), *shuffled[1:]],
+        shuffled[:3],
+    ):
+        assert by_name(unclear, rig) == unclear
+    files = [shots / "0000" / f"{name}.png" for name in NAMES]
+    outputs = [tmp_path / "ordered.png", tmp_path / "shuffled.png"]
+    for output, given in zip(outputs, (files, files[::-1]), strict=True):
+        stitch_files(StitchJob(given, output, "geometric", size=(128, 64)))
+    assert "views by name: front " in capsys.readouterr().err
+    one, other = (np.asarray(Image.open(path)) for path in outputs)
+    np.testing.assert_array_equal(one, other)
+
+
+def test_sizes_are_read_or_explained():
+    assert size_from("1024x512") == (1024, 512) == size_from("1024") == size_from("1024X512")
+    for wrong in ("1024x500", "0", "axb", "-4x-2", "", "3"):
+        with pytest.raises(SpiderEyeError, match=r"--size is that of a 2:1 panorama"):
+            size_from(wrong)
