@@ -84,3 +84,72 @@ def stitch(
         stitch_shots(job, f".{suffix.lstrip('.')}")
     else:
         stitch_files(job)
+
+
+def video(
+    videos: Annotated[
+        list[Path], typer.Argument(help="the views by name (*_front.*) or in the rig's order")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="an .mp4 file")],
+    checkpoint: Annotated[
+        str | None, typer.Option(help="folder, run_name[@best|@last] or .onnx file")
+    ] = None,
+    method: Annotated[str, typer.Option(help="model | geometric")] = "model",
+    rig: Annotated[
+        str | None, typer.Option(help="file or name; default: the checkpoint's, or spider4")
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="of the panorama, as 1024x512; default: trained, or as fine as the views"
+        ),
+    ] = None,
+    offset: Annotated[
+        list[str] | None,
+        typer.Option(help="seconds to add to a view's times; repeatable", metavar="VIEW=SECONDS"),
+    ] = None,
+    audio: Annotated[
+        str | None,
+        typer.Option(help="the view whose sound is kept, or none; default: the first with any"),
+    ] = None,
+    start: Annotated[float, typer.Option(help="seconds after the videos' first moment")] = 0.0,
+    seconds: Annotated[float | None, typer.Option(help="how long; default: to the end")] = None,
+    codec: Annotated[str, typer.Option(help="h264 | hevc | av1")] = "h264",
+    crf: Annotated[int, typer.Option(help="the encoder's quality: 0 lossless … 51 worst")] = 18,
+    refine: Annotated[
+        str | None,
+        typer.Option(
+            help="from the overlaps: gain | rotation | gain,rotation | none; default: as trained",
+            metavar="WHAT",
+        ),
+    ] = None,
+    reference_view: Annotated[
+        str | None,
+        typer.Option(help="with --refine: this view's exposure and pose stay", metavar="NAME"),
+    ] = None,
+    kernel: Annotated[
+        str, typer.Option(help="geometric: lanczos | bicubic | bilinear")
+    ] = "lanczos",
+    steps: Annotated[int | None, typer.Option(help="model: sampler steps", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="model: of the sampler's noise", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
+    precision: Annotated[str, typer.Option(help="model: fp32 | bf16")] = "fp32",
+    compile: Annotated[
+        bool, typer.Option("--compile", help="model: by torch.compile, which takes minutes first")
+    ] = False,
+) -> None:
+    """The videos of a rig's views to one 360° video. Ctrl-C leaves what was done, playable.
+
+    Example:
+
+        spidereye video front.mp4 right.mp4 back.mp4 left.mp4 -o pano.mp4 --method geometric
+    """
+    from spidereye.stitch_job import StitchJob, size_from
+    from spidereye.video_job import VideoJob, stitch_videos
+
+    job = StitchJob(
+        videos, output, method, checkpoint, steps=steps, seed=seed, rig=rig,
+        size=None if size is None else size_from(size), device=device, precision=precision,
+        compile=compile, refine=refine, reference_view=reference_view, kernel=kernel,
+    )  # fmt: skip
+    stitch_videos(VideoJob(job, offset or [], audio, codec, crf, start, seconds))

@@ -129,7 +129,7 @@ def stitch_files(job: StitchJob) -> None:
         job = _by_name(job, stitcher.rig, console)
     else:
         job = _by_name(job, rig_of(job), console)
-        stitcher = geometric_stitcher(job)
+        stitcher = geometric_stitcher(job, widths_of(job))
     say_coverage(job, stitcher, console)
     result = stitcher(job.pictures, steps=job.steps, seed=job.seed)
     for line in refinement_lines(result, stitcher.refine):
@@ -223,13 +223,18 @@ def _coverage_warning(job: StitchJob, stitcher: Stitcher, seen: Coverage) -> str
     return f"WARNING: the views see only {seen.seen:.1%} of the sphere; the rest {rest}; {cause}"
 
 
-def rig_of(job: StitchJob) -> Rig:
-    """Of a geometric job; without one in its options `spider4` with the lens that they describe."""
+def rig_of(job: StitchJob, widths: Sequence[int | None] = ()) -> Rig:
+    """Of a geometric job, for pictures so many pixels wide, None where one is missing; without one
+    in its options `spider4` with the lens that they describe."""
     if job.rig is not None:
         return load_rig(job.rig)
-    sides = [probe(image)[0] for image in job.pictures if image is not None]
-    side = max(sides, default=job.f_pix_size)
+    side = max((width for width in widths if width is not None), default=job.f_pix_size)
     return spider4(job.f_pix * side / job.f_pix_size, job.xi, side)
+
+
+def widths_of(job: StitchJob) -> list[int | None]:
+    """Pixels across the job's pictures. Raises PictureError for a damaged header."""
+    return [None if image is None else probe(image)[0] for image in job.pictures]
 
 
 def model_stitcher(job: StitchJob) -> Stitcher:
@@ -253,11 +258,10 @@ def model_stitcher(job: StitchJob) -> Stitcher:
     return stitcher
 
 
-def geometric_stitcher(job: StitchJob) -> Stitcher:
-    """The stitcher for the pictures of a job without a model."""
-    rig, size = rig_of(job), job.size
+def geometric_stitcher(job: StitchJob, widths: Sequence[int | None]) -> Stitcher:
+    """The stitcher without a model for pictures so many pixels wide."""
+    rig, size = rig_of(job, widths), job.size
     if size is None:
-        widths = [None if image is None else probe(image)[0] for image in job.pictures]
         width = _natural_width(rig, widths)
         size = width, width // 2
     return Stitcher.geometric(

@@ -28,6 +28,7 @@ from spidereye.stitch_job import (
     model_stitcher,
     rig_of,
     say_coverage,
+    widths_of,
     write_mask,
 )
 from spidereye.stitcher import Stitcher
@@ -52,7 +53,7 @@ def stitch_shots(job: StitchJob, suffix: str = ".jpg") -> None:
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     names = [str(image) for image in job.images]
     stitcher = model_stitcher(job) if job.method == "model" else None
-    rig = stitcher.rig if stitcher is not None else rig_of(replace(job, images=[]))
+    rig = stitcher.rig if stitcher is not None else rig_of(job)
     shots, notes = find_shots(names, rig)
     stitcher = stitcher or _for_first_sound(job, shots)
     outputs = _outputs(shots, job.output, suffix)
@@ -86,8 +87,12 @@ def _for_first_sound(job: StitchJob, shots: Sequence[ShotFiles]) -> Stitcher:
     *others, last = shots
     for shot in others:
         with suppress(PictureError):
-            return geometric_stitcher(replace(job, images=list(shot.paths)))
-    return geometric_stitcher(replace(job, images=list(last.paths)))
+            return _for_sizes_of(job, shot)
+    return _for_sizes_of(job, last)
+
+
+def _for_sizes_of(job: StitchJob, shot: ShotFiles) -> Stitcher:
+    return geometric_stitcher(job, widths_of(replace(job, images=list(shot.paths))))
 
 
 def _make(

@@ -15,7 +15,7 @@ from spidereye.checkpoint import Weights
 from spidereye.config import Config
 from spidereye.errors import SpiderEyeError
 from spidereye.rig import Rig
-from spidereye.self_calibration import REFINEMENTS, Calibrated, Refinement, self_calibrate
+from spidereye.self_calibration import REFINEMENTS, Calibrated, self_calibrate
 from spidereye.shot_stitching import ModelStitch, ShotStitch
 from spidereye.shots import Images, Shot, files_of, in_order, present, read_shot, with_black
 from spidereye.stitched import Panorama, ReadyShot
@@ -63,7 +63,7 @@ class Stitcher:
             for value in values:
                 if value not in choices:
                     raise SpiderEyeError(f"{name} takes {', '.join(choices)}; got {value!r}")
-        self.refine = tuple(cast(Refinement, what) for what in refine)
+        self.refine = tuple(refine)
         self.reference_view = reference_view
         self.stitch = ShotStitch(size, cast(Kernel, kernel), cast(Blend, blend), self.device)
         self.trained = trained
@@ -190,20 +190,26 @@ class Stitcher:
             self.trained.check_rig(rig)
         rig = rig or self.rig
         self._check_number(rig)
-        read = [self._read(images, rig, found) for images in shots]
+        read = [self._read(images, rig, found, self.refine) for images in shots]
         if self.by_model is None:
             return [self._by_geometry(shot) for shot in read]
         return self._by_model(self.by_model, read, steps, seed)
 
     @torch.inference_mode()
-    def calibrate(self, images: Images, rig: Rig | None = None) -> Calibrated | None:
-        """What self-calibration finds in a shot of all views, as `found` takes it; None without
-        `refine`. Parameters and errors as for a panorama."""
+    def calibrate(
+        self, images: Images, rig: Rig | None = None, refine: Sequence[str] | None = None
+    ) -> Calibrated | None:
+        """What self-calibration finds in a shot of all views, as `found` takes it.
+
+        refine: in place of the stitcher's own; where that is nothing, so is what is found, None.
+        Other parameters and errors as for a panorama."""
         rig = rig or self.rig
         self._check_number(rig)
-        return self._read(images, rig, None).found
+        return self._read(images, rig, None, self.refine if refine is None else refine).found
 
-    def _read(self, images: Images, rig: Rig, found: Calibrated | None) -> ReadyShot:
+    def _read(
+        self, images: Images, rig: Rig, found: Calibrated | None, refine: Sequence[str]
+    ) -> ReadyShot:
         listed = in_order(images, rig)
         there, seeing = present(listed, rig)
         pairs = zip(rig.cameras, files_of(rig), strict=True)
@@ -222,7 +228,7 @@ class Stitcher:
             reference = seeing.names.index(rig.names[reference])
         shot = read_shot(there, seeing)
         if found is None:
-            found = self._calibrated(shot, reference)
+            found = _calibrated(shot, refine, reference)
         return ReadyShot(shot, seeing, missing, found, notes)
 
     def _by_geometry(self, read: ReadyShot) -> Panorama:
@@ -281,10 +287,9 @@ class Stitcher:
             )
         return rig.names.index(self.reference_view)
 
-    def _calibrated(self, shot: Shot, reference: int | None) -> Calibrated | None:
-        if not self.refine:
-            return None
-        small = shot.shrunk(_COMPARED)
-        return self_calibrate(
-            small.views, small.rig.cameras, self.refine, reference, shot.rig.sphere_radius
-        )
+
+def _calibrated(shot: Shot, refine: Sequence[str], reference: int | None) -> Calibrated | None:
+    if not refine:
+        return None
+    small = shot.shrunk(_COMPARED)
+    return self_calibrate(small.views, small.rig.cameras, refine, reference, shot.rig.sphere_radius)

@@ -1,0 +1,95 @@
+"""Self-calibration of a video: what does not change is found once, what does changes slowly.
+
+A rig is rigid, so its rotations are means over a few moments of the whole video. Exposures follow
+the light: colours are compared once a second of video, and what is applied approaches what was
+found, so that nothing jumps from frame to frame.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from spidereye.rig import Rig
+from spidereye.self_calibration import Calibrated
+from spidereye.shots import Images
+from spidereye.stitcher import Stitcher
+
+INTERVAL = 1.0  # seconds of video from one comparison of colours to the next
+_LAG = 1.0  # seconds in which colours come 1 - 1/e of their way
+
+
+@dataclass(frozen=True)
+class Poses:
+    """rig: with the rotations of the whole video.   misalignment: that is left, the median."""
+
+    rig: Rig
+    misalignment: float
+
+    @classmethod
+    def of(cls, stitcher: Stitcher, shots: Sequence[Images]) -> "Poses":
+        """From a few moments of a video; the rig as it is where rotations are not to be refined."""
+        found = [stitcher.calibrate(images) for images in shots]
+        seen = [one for one in found if one is not None]
+        if not seen:
+            return cls(stitcher.rig, 0.0)
+        cameras = tuple(
+            replace(camera, rotation=_mean([one.cameras[n].rotation for one in seen]))
+            for n, camera in enumerate(stitcher.rig.cameras)
+        )
+        left = float(np.median([one.misalignment for one in seen]))
+        return cls(replace(stitcher.rig, cameras=cameras), left)
+
+
+class SteadyCalibration:
+    """What to correct in each frame of a video of known poses."""
+
+    def __init__(self, stitcher: Stitcher, poses: Poses):
+        self._stitcher, self._poses = stitcher, poses
+        self._target: Calibrated | None = None
+        self._compared = -math.inf
+        self._seconds = -math.inf
+        self._gain = self._offset = torch.zeros(())
+
+    def at(self, seconds: float, images: Images) -> Calibrated | None:
+        """For the frame at so many seconds, which are not less than those asked for before; None
+        where nothing is to be refined."""
+        if not self._stitcher.refine:
+            return None
+        if self._target is None or seconds - self._compared >= INTERVAL - 1e-6:
+            self._compare(seconds, images)
+        assert self._target is not None
+        share = 1 - math.exp(-(seconds - self._seconds) / _LAG)
+        self._gain = _nearer(self._gain, self._target.gain, share)
+        self._offset = _nearer(self._offset, self._target.offset, share)
+        self._seconds = seconds
+        return replace(self._target, gain=self._gain, offset=self._offset)
+
+    def _compare(self, seconds: float, images: Images) -> None:
+        colours = [what for what in self._stitcher.refine if what == "gain"]
+        found = self._stitcher.calibrate(images, self._poses.rig, colours)
+        first = self._target is None
+        if found is None:  # rotations alone, which are known
+            count = len(self._poses.rig.cameras)
+            ones = torch.ones(count, 3, dtype=torch.float64)
+            found = Calibrated([], self._poses.rig.cameras, ones, 0 * ones, 0.0, (), [])
+        self._target = replace(found, misalignment=self._poses.misalignment)
+        self._compared = seconds
+        if first:
+            self._gain, self._offset, self._seconds = found.gain, found.offset, seconds
+
+
+def _nearer(
+    now: Float64[Tensor, "N 3"], target: Float64[Tensor, "N 3"], share: float
+) -> Float64[Tensor, "N 3"]:
+    return now + share * (target - now)
+
+
+def _mean(rotations: Sequence[Tensor]) -> Float64[Tensor, "3 3"]:
+    stack = torch.stack([rotation.to(torch.float64) for rotation in rotations]).numpy()
+    return torch.from_numpy(Rotation.from_matrix(stack).mean().as_matrix())

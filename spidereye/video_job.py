@@ -1,0 +1,195 @@
+"""`spidereye video`: the videos of a rig's views to one 360° video."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from spidereye.errors import SpiderEyeError
+from spidereye.interrupt import Interrupt, stop_after_step
+from spidereye.progress import progress
+from spidereye.shot_files import by_name
+from spidereye.shots import file_labels
+from spidereye.sphere_boxes import say_spherical
+from spidereye.steady import Poses, SteadyCalibration
+from spidereye.stitch_job import (
+    StitchJob,
+    geometric_stitcher,
+    model_stitcher,
+    refinement_lines,
+    rig_of,
+    say_coverage,
+)
+from spidereye.stitched import Panorama
+from spidereye.stitcher import Stitcher
+from spidereye.video_writing import CODECS, SUFFIXES, PanoramaVideo, Sound, has_sound
+from spidereye.view_videos import Frame, Moment, ViewFrames, ViewVideos
+from spidereye.whole_files import whole_file
+
+_NO_SOUND = "none"
+_POSES_FROM = 5  # moments of the video
+
+
+@dataclass(frozen=True)
+class VideoJob:
+    """stitch: what to stitch and how; its images are videos, its output an .mp4.
+
+    offsets: seconds to add to a view's timestamps, as "right=0.12".   sound: name of the view whose
+    sound is kept, none, or None for the first that has any.   codec: of CODECS.   quality: the
+    encoder's constant rate factor.   start, seconds: which part of the videos; None: to the end.
+    """
+
+    stitch: StitchJob
+    offsets: list[str] = field(default_factory=list)
+    sound: str | None = None
+    codec: str = "h264"
+    quality: int = 18
+    start: float = 0.0
+    seconds: float | None = None
+
+    def check(self) -> None:
+        """SpiderEyeError for values that make no sense, alone or together."""
+        self.stitch.check()
+        if self.stitch.output.suffix.lower() not in SUFFIXES:
+            raise SpiderEyeError(
+                f"{self.stitch.output}: the video is written as MP4; let it end in "
+                f"{' or '.join(SUFFIXES)}"
+            )
+        if None in self.stitch.pictures:
+            raise SpiderEyeError("a video needs every view: - is for pictures only")
+        if self.codec not in CODECS:
+            raise SpiderEyeError(f"--codec takes {', '.join(CODECS)}; got {self.codec!r}")
+        if not 0 <= self.quality <= 51:
+            raise SpiderEyeError(f"--crf is from 0 (lossless) to 51, got {self.quality}")
+        if self.start < 0 or (self.seconds is not None and self.seconds <= 0):
+            raise SpiderEyeError("--start is 0 or more, and --seconds more than 0")
+
+
+def stitch_videos(job: VideoJob) -> None:
+    """Make the video and say what was seen. Raises SpiderEyeError for what cannot be done, and
+    Interrupt after Ctrl-C, with a video of what was done in its place."""
+    job.check()
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    stitcher = model_stitcher(job.stitch) if job.stitch.method == "model" else None
+    rig = stitcher.rig if stitcher is not None else rig_of(job.stitch)
+    paths = [path for path in by_name(job.stitch.pictures, rig) if path is not None]
+    labels = file_labels(rig)
+    if len(paths) != len(labels):
+        raise SpiderEyeError(
+            f"expected {len(labels)} videos, {', '.join(labels)}, got {len(paths)}"
+        )
+    videos = ViewVideos.open(paths, _offsets(job.offsets, labels))
+    moments = videos.moments(job.start, job.seconds)
+    with ViewFrames(videos) as frames:
+        some = list(frames.pictures(_spread(moments)))
+        if stitcher is None:
+            widths = [None if frame is None else frame.shape[1] for frame in some[0]]
+            stitcher = geometric_stitcher(job.stitch, widths)
+        say_coverage(job.stitch, stitcher, console)
+        steady = SteadyCalibration(stitcher, Poses.of(stitcher, some))
+        sound = _sound(job.sound, videos, labels, moments)
+        done = _write(job, stitcher, frames, moments, steady, sound, console)
+    for label, count in zip(labels, frames.damaged, strict=True):
+        if count:
+            console.print(
+                f"note: {label}: {count} frames could not be decoded; the ones before stand in"
+            )
+    width, height = stitcher.size
+    what = f"{job.stitch.output}: {done} frames of {width}x{height}, {stitcher.origin}"
+    if done < len(moments):
+        raise Interrupt(f"stopped; {what}, of {len(moments)}")
+    print(what)
+
+
+def _write(
+    job: VideoJob,
+    stitcher: Stitcher,
+    frames: ViewFrames,
+    moments: Sequence[Moment],
+    steady: SteadyCalibration,
+    sound: Sound | None,
+    console: Console,
+) -> int:
+    """How many frames were written before Ctrl-C."""
+    output, interval, done = job.stitch.output, frames.videos.interval, 0
+    with stop_after_step() as stop, whole_file(output) as file:
+        video = PanoramaVideo(file, stitcher.size, interval, job.codec, job.quality, sound)
+        try:
+            with progress("frames", len(moments)) as meter:
+                pairs = zip(moments, frames.pictures(moments), strict=False)
+                for moment, pictures in pairs:
+                    made = _stitched(job.stitch, stitcher, steady, moment, pictures)
+                    if done == 0:
+                        _say(made, stitcher, console)
+                    video.write(made.picture, moment.seconds)
+                    done += 1
+                    meter.advance()
+                    if stop.requested:
+                        break
+            video.close(moments[done - 1].seconds + interval)
+        except BaseException:
+            video.abandon()
+            raise
+        file.flush()
+        say_spherical(Path(file.name))
+    return done
+
+
+def _stitched(
+    job: StitchJob,
+    stitcher: Stitcher,
+    steady: SteadyCalibration,
+    moment: Moment,
+    pictures: Sequence[Frame | None],
+) -> Panorama:
+    found = None
+    if all(picture is not None for picture in pictures):
+        found = steady.at(moment.seconds, pictures)
+    return stitcher(pictures, steps=job.steps, seed=job.seed, found=found)
+
+
+def _say(made: Panorama, stitcher: Stitcher, console: Console) -> None:
+    for line in refinement_lines(made, stitcher.refine):
+        console.print(f"first frame: {line}")
+
+
+def _spread(moments: Sequence[Moment]) -> list[Moment]:
+    """A few moments over the whole video, the first among them."""
+    count = min(_POSES_FROM, len(moments))
+    last = len(moments) - 1
+    return [moments[round(k * last / max(1, count - 1))] for k in range(count)]
+
+
+def _offsets(given: Sequence[str], labels: Sequence[str]) -> dict[int, float]:
+    found = {}
+    for text in given:
+        label, _, value = text.partition("=")
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if label not in labels or not math.isfinite(seconds):
+            raise SpiderEyeError(
+                f"--offset is a view and the seconds to add to its times, as {labels[-1]}=0.12, "
+                f"got {text!r}; the views are {', '.join(labels)}"
+            )
+        found[labels.index(label)] = seconds
+    return found
+
+
+def _sound(
+    wanted: str | None, videos: ViewVideos, labels: Sequence[str], moments: Sequence[Moment]
+) -> Sound | None:
+    if wanted == _NO_SOUND:
+        return None
+    if wanted is not None and wanted not in labels:
+        raise SpiderEyeError(
+            f"--audio is one of {', '.join(labels)}, or {_NO_SOUND}, got {wanted!r}"
+        )
+    length = moments[-1].seconds - moments[0].seconds + videos.interval
+    for number, (label, line) in enumerate(zip(labels, videos.timelines, strict=True)):
+        if label == wanted or (wanted is None and has_sound(line.path)):
+            return Sound(line.path, videos.seconds_at(moments[0], number), length)
+    return None

@@ -1,0 +1,197 @@
+"""Panoramas to a 360° MP4, frame after frame, with the sound of one of the views.
+
+Importing this module raises SpiderEyeError where PyAV is not installed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from jaxtyping import UInt8
+
+from spidereye.errors import SpiderEyeError, require_extra
+
+try:
+    import av
+except ImportError as error:
+    raise require_extra("video", "av") from error
+
+from av import AudioFrame, AudioResampler, Packet, VideoFrame
+from av.error import FFmpegError
+from av.video.reformatter import ColorRange, Colorspace
+
+CODECS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1"}
+SUFFIXES = (".mp4", ".mov", ".m4v")
+_CLOCK = Fraction(1, 90_000)  # seconds; what MPEG counts in
+_KEYFRAMES = 2  # a second at least: players seek to them
+_BT709 = 1  # colour primaries, transfer and matrix (ITU-T H.273)
+# What MP4 holds; other sound becomes AAC.
+_SOUND = ("aac", "mp3", "ac3", "eac3", "opus", "alac", "flac")
+
+
+@dataclass(frozen=True)
+class Sound:
+    """The sound of a video from `start` seconds of its own clock on, for so many seconds."""
+
+    path: Path
+    start: float
+    seconds: float
+
+
+class PanoramaVideo:
+    """A video that is being written: `write` frames in the order of their times, then `close`.
+
+    file: an empty file to write.   size: (W, H), both even.   interval: seconds from frame to
+    frame, on the mean.   codec: of CODECS.   quality: the encoder's constant rate factor, less is
+    better.
+    Raises SpiderEyeError for sizes that cannot be encoded and sound that cannot be read.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        size: tuple[int, int],
+        interval: float,
+        codec: str = "h264",
+        quality: int = 18,
+        sound: Sound | None = None,
+    ):
+        if size[0] % 2 or size[1] % 2:
+            raise SpiderEyeError(
+                f"videos have even numbers of rows and columns, got {size[0]}x{size[1]}; give "
+                "another --size"
+            )
+        self._size = size
+        self._container = av.open(file, "w", format="mp4")
+        rate = Fraction(1 / interval).limit_denominator(1001)
+        self._stream: Any = self._container.add_stream(CODECS[codec], rate=rate)
+        self._stream.width, self._stream.height = size
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.options = {"crf": str(quality)}
+        if codec == "hevc":  # the tag that Apple's players want, and no remarks on the terminal
+            self._stream.codec_context.codec_tag = "hvc1"
+            self._stream.options |= {"x265-params": "log-level=none"}
+        context = self._stream.codec_context
+        context.gop_size = max(1, round(1 / interval / _KEYFRAMES) * 2)
+        context.time_base = _CLOCK
+        context.color_primaries = context.color_trc = context.colorspace = _BT709
+        context.color_range = ColorRange.MPEG
+        self._sound = None if sound is None else _SoundTrack(self._container, sound)
+
+    def write(self, picture: UInt8[np.ndarray, "H W 3"], seconds: float) -> None:
+        """A frame at so many seconds after the first."""
+        if self._sound is not None:
+            for packet in self._sound.until(seconds):
+                self._container.mux(packet)
+        frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
+        frame.pts, frame.time_base = round(seconds / _CLOCK), _CLOCK
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self, seconds: float) -> None:
+        """Finish the file; `seconds`: how long it lasts, for the sound."""
+        self._container.mux(self._stream.encode(None))
+        if self._sound is not None:
+            for packet in self._sound.until(seconds):
+                self._container.mux(packet)
+            self._container.mux(self._sound.rest())
+        self._container.close()
+
+    def abandon(self) -> None:
+        """Let go of what is open; the file is of no use."""
+        if self._sound is not None:
+            self._sound.close()
+
+
+class _SoundTrack:
+    """Packets of sound for a container, as they are where MP4 holds them, else made AAC."""
+
+    def __init__(self, container: Any, sound: Sound):
+        self._sound = sound
+        try:
+            self._input = av.open(str(sound.path))
+        except (FFmpegError, OSError) as error:
+            raise SpiderEyeError(f"{sound.path}: its sound cannot be read: {error}") from error
+        if not self._input.streams.audio:
+            raise SpiderEyeError(f"{sound.path} has no sound; name another view or none")
+        stream = self._input.streams.audio[0]
+        self._copied = stream.codec_context.name in _SOUND
+        if self._copied:
+            self._stream = container.add_stream_from_template(stream)
+            self._packets = self._shifted(stream)
+        else:
+            rate = stream.codec_context.sample_rate
+            self._stream = container.add_stream("aac", rate=rate, layout="stereo")
+            self._packets = self._encoded(stream, rate)
+        self._waiting: Packet | None = None
+
+    def until(self, seconds: float) -> Iterator[Packet]:
+        """What sounds up to so many seconds after the first frame, and was not given yet."""
+        while True:
+            packet = self._waiting or next(self._packets, None)
+            self._waiting = packet
+            if packet is None:
+                return
+            if packet.pts is not None and float(packet.pts * packet.time_base) > seconds:
+                return
+            self._waiting = None
+            yield packet
+
+    def rest(self) -> list[Packet]:
+        """What the encoder still holds."""
+        self.close()
+        return [] if self._copied else self._stream.encode(None)
+
+    def close(self) -> None:
+        """Close the video that the sound comes from."""
+        self._input.close()
+
+    def _shifted(self, stream: Any) -> Iterator[Packet]:
+        shift = round(self._sound.start / stream.time_base)
+        for packet in self._demuxed(stream):
+            if packet.pts is None or packet.pts < shift:
+                continue
+            packet.pts -= shift
+            packet.dts = packet.pts if packet.dts is None else packet.dts - shift
+            packet.stream = self._stream
+            yield packet
+
+    def _encoded(self, stream: Any, rate: int) -> Iterator[Packet]:
+        resampler = AudioResampler("fltp", "stereo", rate)
+        skipped = round(self._sound.start * rate)
+        for packet in self._demuxed(stream):
+            for frame in packet.decode():
+                for part in resampler.resample(frame):
+                    yield from self._encode(part, skipped, rate)
+
+    def _encode(self, frame: AudioFrame, skipped: int, rate: int) -> list[Packet]:
+        if frame.pts is None or frame.pts < skipped:
+            return []
+        frame.pts -= skipped
+        frame.time_base = Fraction(1, rate)
+        return self._stream.encode(frame)
+
+    def _demuxed(self, stream: Any) -> Iterator[Packet]:
+        """Packets of the sound, up to where it ends or cannot be read further."""
+        end = self._sound.start + self._sound.seconds
+        try:
+            for packet in self._input.demux(stream):
+                if packet.pts is not None and float(packet.pts * packet.time_base) >= end:
+                    return
+                if packet.size:
+                    yield packet
+        except FFmpegError:
+            return
+
+
+def has_sound(path: Path) -> bool:
+    """Whether a video holds sound."""
+    try:
+        with av.open(str(path)) as container:
+            return bool(container.streams.audio)
+    except (FFmpegError, OSError):
+        return False

@@ -1,0 +1,327 @@
+"""Videos of views to one 360° video: aligned, steady, with sound, marked, playable when stopped."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from made_checkpoints import tiny_checkpoint
+from made_shots import shaken, small_rig, taken, world
+
+from spidereye import Stitcher, video_job
+from spidereye.errors import SpiderEyeError
+from spidereye.interrupt import Interrupt
+from spidereye.pictures import to_uint8
+from spidereye.rotation import angle_between
+from spidereye.sources.video_file import Timeline
+from spidereye.sphere_boxes import say_spherical
+from spidereye.steady import Poses, SteadyCalibration
+from spidereye.stitch_job import StitchJob
+from spidereye.video_job import VideoJob, stitch_videos
+from spidereye.view_videos import ViewVideos
+
+NAMES = ("front", "right", "back", "left")
+RATE = 10
+SIZE = (64, 32)
+LUMA = (0.2126, 0.7152, 0.0722)  # BT.709
+
+
+def arrays(views) -> list[np.ndarray]:
+    return [to_uint8(view[0]).permute(1, 2, 0).contiguous().numpy() for view in views]
+
+
+def write(path: Path, pictures: list[np.ndarray], sound: str | None = None) -> Path:
+    """Frames, 10 a second, and a tone beside them: lossless but for the change to YUV."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE, options={"crf": "0"})
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt, stream.codec_context.gop_size = "yuv444p", 4
+        track = container.add_stream(sound, rate=48000, layout="mono") if sound else None
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, RATE)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if track is not None:
+            time = np.arange(48000 * len(pictures) // RATE) / 48000
+            tone = (0.3 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
+            tone[: len(tone) // 2] = 0  # so that its time can be told
+            for start in range(0, len(tone) - 1023, 1024):
+                part = (32767 * tone[None, start : start + 1024]).astype(np.int16)
+                frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
+                frame.sample_rate, frame.pts = 48000, start
+                frame.time_base = Fraction(1, 48000)
+                resampled = av.AudioResampler(track.codec_context.format, "mono", 48000)
+                for piece in resampled.resample(frame):
+                    container.mux(track.encode(piece))
+            container.mux(track.encode(None))
+    return path
+
+
+@pytest.fixture(scope="module")
+def scene() -> list[np.ndarray]:
+    """The views of one moment, each with an exposure of its own."""
+    return arrays(taken(world(3), small_rig(), 5))
+
+
+@pytest.fixture
+def videos(tmp_path, scene) -> list[Path]:
+    """Twelve frames in which the light falls; a tone in the second half of the right one."""
+    made = []
+    for name, view in zip(NAMES, scene, strict=True):
+        frames = [(view * (1 - 0.04 * number)).astype(np.uint8) for number in range(12)]
+        suffix = ".mkv" if name == "right" else ".mp4"
+        sound = "pcm_s16le" if name == "right" else None
+        made.append(write(tmp_path / f"{name}{suffix}", frames, sound))
+    return made
+
+
+def job(videos: list[Path], **more) -> VideoJob:
+    output = videos[0].parent / "pano.mp4"
+    return replace(VideoJob(StitchJob(videos, output, "geometric", size=SIZE)), **more)
+
+
+def read(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def test_each_frame_is_the_stitch_of_its_moment(videos, scene, capsys):
+    stitch_videos(job([videos[2], videos[0], videos[3], videos[1]], quality=4))
+    made = read(videos[0].parent / "pano.mp4")
+    assert len(made) == 12 and made[0].shape == (32, 64, 3)
+    assert "12 frames of 64x32, geometric stitch" in capsys.readouterr().out
+    stitcher = Stitcher.geometric(small_rig(), SIZE)
+    for number in (0, 5, 11):
+        dark = [(view * (1 - 0.04 * number)).astype(np.uint8) for view in scene]
+        expected = stitcher(dark).picture.astype(float)
+        # Brightness: 2x2 pixels share a colour, and at this size most change within them.
+        assert np.abs((made[number] - expected) @ LUMA).mean() < 2
+    assert made[0].mean() - made[11].mean() > 20
+
+
+def test_sound_is_kept_and_in_time(videos):
+    """It begins half way, whether copied or encoded anew, and where the video starts later."""
+    with_aac = write(videos[0].parent / "loud.mp4", [np.zeros((96, 96, 3), np.uint8)] * 12, "aac")
+    for more, expected in (
+        ({}, 0.6),
+        ({"start": 0.3}, 0.3),
+        ({"offsets": ["right=0.2"]}, 0.6),  # front begins where right does, 0.2 s into it
+        ({"stitch": replace(job(videos).stitch, images=[*videos[:3], with_aac])}, 0.6),
+    ):
+        one = job(videos, **more)
+        stitch_videos(replace(one, sound="left") if "stitch" in more else one)
+        with av.open(str(one.stitch.output)) as container:
+            assert container.streams.audio[0].codec_context.name == "aac"
+            heard = [
+                (frame.time, float(np.abs(frame.to_ndarray()).max()))
+                for frame in container.decode(audio=0)
+            ]
+        begin = next(time for time, loud in heard if loud > 0.1)
+        assert abs(begin - expected) < 0.05, more
+    stitch_videos(job(videos, sound="none"))
+    with av.open(str(job(videos).stitch.output)) as container:
+        assert not container.streams.audio
+
+
+def test_players_are_told_that_it_is_a_sphere(videos, tmp_path):
+    path = write(tmp_path / "plain.mp4", [np.full((32, 64, 3), 80, np.uint8)] * 3)
+    before, pictures = path.read_bytes(), read(path)
+    say_spherical(path)
+    after = path.read_bytes()
+    index = before.index(b"moov") - 4
+    assert after[:index] == before[:index] and len(after) > len(before)
+    np.testing.assert_array_equal(read(path), pictures)
+    with pytest.raises(SpiderEyeError, match="no MP4 with its index at the end"):
+        say_spherical(videos[1])
+    if shutil.which("exiftool") is None:
+        pytest.skip("exiftool is not installed")
+    stitch_videos(job(videos))
+    told = subprocess.run(
+        ["exiftool", "-s", str(job(videos).stitch.output)], capture_output=True, text=True
+    ).stdout
+    values = dict(line.replace(" ", "").split(":", 1) for line in told.splitlines())
+    assert values["Spherical"] == "true" and values["ProjectionType"] == "equirectangular"
+    assert values["MetadataSource"] == "SpiderEye"  # of version 2
+    assert values["ColorPrimaries"] == "BT.709" and values["VideoFrameRate"] == "10"
+
+
+def timeline(times: list[int], unit: Fraction = Fraction(1, 100)) -> Timeline:
+    return Timeline(Path("a.mp4"), unit, tuple(times), ((times[0], times[0]),), 0, 0)
+
+
+def test_frames_are_aligned_by_their_timestamps():
+    clock = timeline([0, 10, 20, 30, 40])
+    late = timeline([5 * k for k in range(3, 30)], Fraction(1, 50))  # 0.3 s, every 0.1 s
+    pairs = [m.times for m in ViewVideos((clock, late), (0, 0)).moments()]
+    assert pairs == [(30, 15), (40, 20)]
+    moved = ViewVideos((clock, late), (0, -0.3)).moments()
+    assert [m.times for m in moved] == [(10 * k, 15 + 5 * k) for k in range(5)]
+    assert [round(m.seconds, 6) for m in moved] == [0, 0.1, 0.2, 0.3, 0.4]
+    part = ViewVideos((clock, late), (0, -0.3)).moments(start=0.1, seconds=0.2)
+    assert [(m.times[0], round(m.seconds, 6)) for m in part] == [(10, 0), (20, 0.1)]
+    # A frame that one camera dropped: the nearest stands for it.
+    gap = timeline([0, 10, 31, 40])
+    assert [m.times[1] for m in ViewVideos((clock, gap), (0, 0)).moments()] == [0, 10, 10, 31, 40]
+    with pytest.raises(SpiderEyeError, match=r"of 0\.\d+ s nothing is left from 9 s on"):
+        ViewVideos((clock, gap), (0, 0)).moments(start=9)
+
+
+def test_videos_without_a_common_moment_are_named(videos):
+    with pytest.raises(SpiderEyeError, match=r"no moment in common: front\.mp4 0\.00 to 1\.10 s,"):
+        ViewVideos.open(videos, {2: 7.5})
+
+
+def noisy(views: list[np.ndarray], count: int) -> list[list[np.ndarray]]:
+    """Frames of a still scene with the noise of a sensor."""
+    noise = np.random.default_rng(0)
+    return [
+        [np.clip(view + noise.normal(0, 3, view.shape), 0, 255).astype(np.uint8) for view in views]
+        for _ in range(count)
+    ]
+
+
+def flicker(pictures: list[np.ndarray]) -> float:
+    """Standard deviation over time."""
+    return float(np.stack(pictures).astype(float).std(axis=0).mean())
+
+
+def steadied(stitcher: Stitcher, frames: list[list[np.ndarray]]) -> list[np.ndarray]:
+    steady = SteadyCalibration(stitcher, Poses.of(stitcher, frames[:3]))
+    pairs = enumerate(frames)
+    return [stitcher(views, found=steady.at(n / RATE, views)).picture for n, views in pairs]
+
+
+def test_a_still_scene_does_not_flicker(scene):
+    """No more than where each frame is calibrated anew, and than the stitch of views as they are. A
+    second and more, so that colours are compared again."""
+    frames = noisy(scene, 14)
+    plain = flicker([Stitcher.geometric(small_rig(), SIZE)(views).picture for views in frames])
+    refined = Stitcher.geometric(small_rig(), SIZE, refine=("gain", "rotation"))
+    steady = flicker(steadied(refined, frames))
+    anew = flicker([refined(views).picture for views in frames])
+    assert 0.3 < steady < 1.002 * min(plain, anew)  # 8 bits round them differently
+
+
+def test_a_models_noise_is_fixed_over_time(tmp_path):
+    """Where nothing is seen its panorama comes from noise alone, and stands still all the same."""
+    views = arrays(taken(world(3), small_rig(), 5))
+    stitcher = Stitcher.load(tiny_checkpoint(tmp_path / "tiny"), rig=small_rig())
+    some = [views[0], None, None, views[3]]
+    made = [stitcher(some, seed=2).picture for _ in range(3)]
+    assert flicker(made) == 0 and np.abs(stitcher(some).picture.astype(int) - made[0]).max() > 5
+    assert flicker(steadied(stitcher, [views] * 12)) == 0
+
+
+def test_colours_follow_the_light_slowly_and_poses_stay(scene):
+    """A view that suddenly is half as bright: its gain comes to 2 in a few seconds, not at once."""
+    rig = small_rig()
+    stitcher = Stitcher.geometric(shaken(rig, 2), SIZE, refine=("gain", "rotation"))
+    poses = Poses.of(stitcher, [scene, scene])
+    for wrong, found, right in zip(
+        stitcher.rig.cameras, poses.rig.cameras, rig.cameras, strict=True
+    ):
+        off = [float(angle_between(one.rotation, right.rotation)) for one in (wrong, found)]
+        assert off[1] < off[0] or off[0] < 0.01
+    steady = SteadyCalibration(stitcher, poses)
+    dark = [scene[0] // 2, *scene[1:]]
+    gains = []
+    for number in range(80):
+        found = steady.at(number / RATE, scene if number < 10 else dark)
+        gains.append(found.gain[0, 1].item() / found.gain[2, 1].item())
+        np.testing.assert_array_equal(found.cameras[1].rotation, poses.rig.cameras[1].rotation)
+    steps = np.abs(np.diff(gains))
+    assert steps[:9].max() == 0
+    assert steps.max() < 0.15 * abs(gains[-1] - gains[0]) and gains[-1] > 1.4 * gains[0]
+
+
+def test_what_cannot_be_decoded_is_said_and_replaced(videos, capsys):
+    data = bytearray(videos[0].read_bytes())
+    with av.open(str(videos[0])) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    place, size = places[5]
+    data[place : place + size] = bytes(size)
+    videos[0].write_bytes(bytes(data))
+    stitch_videos(job(videos))
+    assert len(read(job(videos).stitch.output)) == 12
+    assert "note: front: " in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_a_playable_video(videos, monkeypatch):
+    class Interrupted(video_job.PanoramaVideo):
+        def write(self, picture, seconds):
+            super().write(picture, seconds)
+            if seconds > 0.35:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(video_job, "PanoramaVideo", Interrupted)
+    with pytest.raises(Interrupt, match=r"stopped; .*pano\.mp4: 5 frames of 64x32.*, of 12"):
+        stitch_videos(job(videos))
+    assert len(read(job(videos).stitch.output)) == 5
+    with av.open(str(job(videos).stitch.output)) as container:
+        assert abs(float(container.duration / av.time_base) - 0.5) < 0.1
+
+
+def test_nothing_is_left_of_a_video_that_fails(videos, monkeypatch):
+    def failing(*_):
+        raise SpiderEyeError("no")
+
+    monkeypatch.setattr(video_job, "say_spherical", failing)
+    with pytest.raises(SpiderEyeError, match="no"):
+        stitch_videos(job(videos))
+    assert {path.name for path in videos[0].parent.iterdir()} == {path.name for path in videos}
+
+
+def test_settings_that_make_no_sense_are_explained(videos):
+    stitch = job(videos).stitch
+    for more, words in (
+        ({"stitch": replace(stitch, output=Path("pano.avi"))}, "let it end in .mp4"),
+        ({"stitch": replace(stitch, images=videos[:3])}, "expected 4 videos, front, right"),
+        ({"stitch": replace(stitch, images=[*videos[:3], Path("-")])}, "needs every view"),
+        ({"stitch": replace(stitch, images=[*videos[:3], Path("no.mp4")])}, "no.mp4"),
+        ({"stitch": replace(stitch, size=(66, 33))}, "even numbers of rows"),
+        ({"codec": "vp8"}, "--codec takes h264"),
+        ({"quality": 60}, "--crf is from 0"),
+        ({"start": -1.0}, "--start is 0 or more"),
+        ({"offsets": ["top=1"]}, "got 'top=1'; the views are front"),
+        ({"offsets": ["left=soon"]}, "as left=0.12, got 'left=soon'"),
+        ({"sound": "top"}, "--audio is one of front"),
+        ({"sound": "front"}, "front.mp4 has no sound"),
+    ):
+        with pytest.raises(SpiderEyeError, match=words):
+            stitch_videos(job(videos, **more))
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_over_an_hour_of_video(tmp_path):
+    """3600 s at a frame a second, against the first tenth of it."""
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 255, (8, 8, 3), np.uint8).repeat(12, 0).repeat(12, 1)] * 3600
+    videos = []
+    for name in NAMES:
+        path = tmp_path / f"{name}.mp4"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=1, options={"preset": "ultrafast"})
+            stream.width = stream.height = 96
+            stream.pix_fmt = "yuv420p"
+            for number, picture in enumerate(pictures):
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                frame.pts, frame.time_base = number, Fraction(1)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        videos.append(path)
+
+    def peak(seconds: float) -> int:
+        stitch_videos(job(videos, seconds=seconds))
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB
+
+    first = peak(360.0)
+    assert peak(3600.0) - first < 20 * 1024
+    assert len(read(job(videos).stitch.output)) == 3600
