@@ -17,9 +17,9 @@ from spidereye.stitch_commands import stitch, video
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    help="N fisheye views to one 360° panorama.",
+    help="N fisheye views to one 360° panorama. `spidereye quickstart` shows all of it in minutes.",
 )
 app.add_typer(rig_app, name="rig")
 app.add_typer(data_app, name="data")
@@ -43,7 +43,12 @@ def train(
     config_name: ConfigName = "SpiderEye360",
     config_dir: ConfigDir = None,
 ) -> None:
-    """Train a model, or resume the run of that name."""
+    """Train a model, or resume the run of that name.
+
+    Example:
+
+        spidereye train dataset.root=panoramas run_name=mine
+    """
     from spidereye.jobs import run_job
 
     run_job(config_name, overrides or [], config_dir, shlex.join(["spidereye", *sys.argv[1:]]))
@@ -66,6 +71,12 @@ def evaluate(
 
     `spidereye eval stitch KEY=VALUE …` evaluates the geometric stitches alone, without weights. The
     word is reserved: a run of that name is ./runs/jobs/stitch/last.
+
+    Examples:
+
+        spidereye eval mine@best
+
+        spidereye eval stitch dataset.root=panoramas evaluation.protocols=[clean,jitter]
     """
     from spidereye.jobs import evaluate_checkpoint, evaluate_stitch
 
@@ -89,6 +100,24 @@ def evaluate(
 
 
 @app.command()
+def distill(
+    teacher: Annotated[str, typer.Argument(help="folder, run_name[@best|@last]")],
+    overrides: Overrides = None,
+) -> None:
+    """Teach a student in one step what its teacher makes in all of its own: training with
+    distill_teacher=true and the teacher's configuration, which overrides change.
+
+    Example:
+
+        spidereye distill mine@best run_name=quick training.max_steps=20000
+    """
+    from spidereye.jobs import distill_checkpoint
+
+    command = shlex.join(["spidereye", *sys.argv[1:]])
+    distill_checkpoint(teacher, overrides or [], command)
+
+
+@app.command()
 def export(
     checkpoint: Annotated[str, typer.Argument(help="folder, run_name[@best|@last]")],
     output: Annotated[Path, typer.Option("-o", "--output", help=".onnx file")],
@@ -102,7 +131,12 @@ def export(
     grids: Annotated[str, typer.Option(help="inputs | baked: where the views look")] = "inputs",
     weights: Annotated[str, typer.Option(help="ema | raw")] = "ema",
 ) -> None:
-    """A checkpoint's networks as an ONNX file, checked in ONNX Runtime against PyTorch."""
+    """A checkpoint's networks as an ONNX file, checked in ONNX Runtime against PyTorch.
+
+    Example:
+
+        spidereye export quick@best -o quick.onnx
+    """
     from spidereye.export import export_file
 
     print(export_file(checkpoint, output, steps, batch or None, grids, weights))
@@ -120,7 +154,12 @@ def views(
     suffix: Annotated[str, typer.Option("--format", help="png | jpg")] = "png",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
 ) -> None:
-    """Render what a rig's cameras would see of panoramas, with masks."""
+    """Render what a rig's cameras would see of panoramas, with masks.
+
+    Example:
+
+        spidereye views panoramas/ --rig rig.yaml -o views/
+    """
     from spidereye.rig_files import load_rig
     from spidereye.view_files import render_files
 
@@ -138,13 +177,28 @@ def info() -> None:
 
 
 @app.command()
+def doctor() -> None:
+    """What is installed here and what that turns on or off: one screen for a bug report."""
+    from spidereye.doctor import print_doctor
+
+    print_doctor()
+
+
+@app.command()
 def quickstart(
     data: Annotated[
         Path | None, typer.Option(help="folder with train/ and val/; default: built-in scenes")
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Train a small model in a few minutes, evaluate it, and write a report with pictures."""
+    """Train a small model in a few minutes, evaluate it, and write a report with pictures.
+
+    Examples:
+
+        spidereye quickstart
+
+        spidereye quickstart --data panoramas
+    """
     from spidereye.quickstart import run_quickstart
 
     run_quickstart(data, overrides or [])

@@ -20,7 +20,12 @@ def polyhaven(
     keep_hdr: Annotated[bool, typer.Option("--keep-hdr", help="keep the downloads")] = False,
     api: Annotated[str | None, typer.Option(help="address of a mirror of the API")] = None,
 ) -> None:
-    """Download CC0 panoramas of Poly Haven, tone mapped, into train/ and val/ by place."""
+    """Download CC0 panoramas of Poly Haven, tone mapped, into train/ and val/ by place.
+
+    Example:
+
+        spidereye data polyhaven --n 100 --resolution 1k -o panoramas
+    """
     from rich.console import Console
 
     from spidereye.polyhaven import POLY_HAVEN, Collection, collect
@@ -38,7 +43,12 @@ def check(
     min_width: Annotated[int, typer.Option(help="pixels a panorama must have", min=0)] = 0,
     decode: Annotated[bool, typer.Option("--decode", help="decode everything too")] = False,
 ) -> None:
-    """List every file that cannot be used. Exit code 0: all good, 1: some are listed, 2: error."""
+    """List every file that cannot be used. Exit code 0: all good, 1: some are listed, 2: error.
+
+    Example:
+
+        spidereye data check panoramas
+    """
     from spidereye.data_check import check_files
 
     report = check_files(folder, min_width, decode)
@@ -59,7 +69,12 @@ def split(
     ),
     link: Annotated[bool, typer.Option("--link/--copy", help="symbolic links, or copies")] = True,
 ) -> None:
-    """Put panoramas into train/ and val/, all those of one place into the same."""
+    """Put panoramas into train/ and val/, all those of one place into the same.
+
+    Example:
+
+        spidereye data split pictures -o panoramas
+    """
     from spidereye.data_split import assign, unusable, write_split
 
     assignments = assign(folder, val, seed, places)
@@ -81,7 +96,12 @@ def stats(
     frame_interval: Annotated[int, typer.Option(help="of videos", min=1)] = 24,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the numbers here")] = None,
 ) -> None:
-    """Count panoramas, sizes and formats, and measure their colours."""
+    """Count panoramas, sizes and formats, and measure their colours.
+
+    Example:
+
+        spidereye data stats panoramas
+    """
     import json
 
     from rich.console import Console
@@ -102,7 +122,12 @@ def shards(
     shard_size: Annotated[str, typer.Option(help="of a tar at most: 500MB, 2GB …")] = "1GB",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="leave out bad files")] = False,
 ) -> None:
-    """Pack panoramas into WebDataset tars, which dataset.type=shards reads."""
+    """Pack panoramas into WebDataset tars, which dataset.type=shards reads.
+
+    Example:
+
+        spidereye data shards panoramas -o shards
+    """
     from spidereye.data_shards import write_shards
 
     print(f"{write_shards(folder, output, shard_size, skip_bad)} shards in {output}")
@@ -125,7 +150,12 @@ def synth(
     seed: Annotated[int, typer.Option(help="other seeds, other scenes")] = 0,
     jobs: Annotated[int, typer.Option(help="processes; the pictures are the same for any")] = 1,
 ) -> None:
-    """Make procedural panoramas in train/ and val/, and a rig's views of them with parallax."""
+    """Make procedural panoramas in train/ and val/, and a rig's views of them with parallax.
+
+    Example:
+
+        spidereye data synth -o scenes --rig rig.yaml --baseline 0.1
+    """
     from spidereye.errors import SpiderEyeError
     from spidereye.rig_files import load_rig
     from spidereye.synth import Synthesis, synthesise, with_baseline

@@ -63,6 +63,32 @@ def evaluate_checkpoint(specification: str, overrides: list[str]) -> None:
     run_evaluation(config)
 
 
+def distill_checkpoint(specification: str, overrides: list[str], command: str) -> None:
+    """Train a student of a checkpoint, with its configuration changed by the overrides.
+
+    command: what was typed.
+    Raises SpiderEyeError for a checkpoint that carries no configuration, and a student's.
+    """
+    given = [item.split("=", 1)[1] for item in overrides if item.startswith("runs_dir=")]
+    found = find_checkpoint(specification, given[-1] if given else Config.runs_dir)
+    if not found.is_ours:
+        raise SpiderEyeError(
+            f"{found.path} carries no configuration; name one: spidereye train -cn SpiderEye "
+            f"distill_teacher=true ssdd.checkpoint={found.path} …"
+        )
+    values = read_config(found.path)
+    if values["distill_teacher"]:
+        raise SpiderEyeError(f"{found.path} takes one step already: it was distilled itself")
+    # The teacher's own name and beginning are not its student's.
+    values |= {"run_name": None, "task": "train", "distill_teacher": True}
+    values["ssdd"]["checkpoint"] = str(found.path.resolve())
+    config = config_from_dict(values, overrides)
+    if config.run_name is None:
+        config.run_name = _time_stamp()
+        command += f" run_name={config.run_name}"
+    train(config, command)
+
+
 def evaluate_stitch(
     config_name: str, overrides: list[str], config_dir: str | None = None
 ) -> list[Evaluation]:

@@ -15,7 +15,12 @@ def check(
         Path | None, typer.Option("-o", "--output", help="map (png); default: beside the rig")
     ] = None,
 ) -> None:
-    """Print what a rig is and sees, and draw the map of its coverage."""
+    """Print what a rig is and sees, and draw the map of its coverage.
+
+    Example:
+
+        spidereye rig check rig.yaml
+    """
     from spidereye.rig_report import check_rig
 
     check_rig(rig, output)
@@ -38,7 +43,12 @@ def convert(
     fov: Annotated[float | None, typer.Option(help="of the image circles, degrees")] = None,
     up: Annotated[str | None, typer.Option(help="x,y,z in the first camera's frame")] = None,
 ) -> None:
-    """Turn calibrations of other programs into a rig file."""
+    """Turn calibrations of other programs into a rig file.
+
+    Example:
+
+        spidereye rig convert camchain.yaml -o rig.yaml
+    """
     from spidereye.rig_convert import ConvertOptions, convert_files
 
     said = ConvertOptions(form, names, yaw, pitch, roll, circle, fov, up)
@@ -70,7 +80,12 @@ def guess(
     up: Annotated[str | None, typer.Option(help="x,y,z in the rig's frame that is up")] = None,
     up_pixel: Annotated[str | None, typer.Option(help="VIEW,u,v: what is seen there is up")] = None,
 ) -> None:
-    """Make a rig file without calibration: find image circles, assume a lens and an order."""
+    """Make a rig file without calibration: find image circles, assume a lens and an order.
+
+    Example:
+
+        spidereye rig guess front.jpg right.jpg back.jpg left.jpg -o rig.yaml --fov 190
+    """
     from spidereye.guess_job import GuessOptions, guess_file
 
     said = GuessOptions(
@@ -96,7 +111,12 @@ def refine(
     plot: Annotated[Path | None, typer.Option(help="png; default: beside the rig file")] = None,
     limit: Annotated[int, typer.Option(help="at most so many shots, taken evenly", min=1)] = 50,
 ) -> None:
-    """Correct a rig's poses, and lenses if asked, from the overlaps of its shots."""
+    """Correct a rig's poses, and lenses if asked, from the overlaps of its shots.
+
+    Example:
+
+        spidereye rig refine shots/ --rig rig.yaml -o refined.yaml
+    """
     from spidereye.rig_refine import RefineJob, refine_files
 
     refine_files(RefineJob(shots, rig, output, free, reference_view, plot, limit))

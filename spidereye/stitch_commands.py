@@ -10,7 +10,7 @@ def stitch(
     images: Annotated[
         list[Path],
         typer.Argument(
-            help="the views by name (*_front.*) or in the rig's order; - for one missing"
+            help="the views by name (`*_front.*`) or in the rig's order; - for one missing"
         ),
     ],
     output: Annotated[
@@ -88,7 +88,7 @@ def stitch(
 
 def video(
     videos: Annotated[
-        list[Path], typer.Argument(help="the views by name (*_front.*) or in the rig's order")
+        list[Path], typer.Argument(help="the views by name (`*_front.*`) or in the rig's order")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="an .mp4 file")],
     checkpoint: Annotated[

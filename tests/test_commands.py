@@ -333,9 +333,46 @@ def test_info_counts_the_built_networks():
 
 
 def test_help_of_every_command():
-    for command in ("", "train", "eval", "stitch", "info", "quickstart"):
-        result = run(f"spidereye {command} --help")
-        assert result.returncode == 0 and "Usage" in result.stdout
+    """With an example that is a command of ours, and the words in brackets, which markup eats."""
+    from typer.main import get_command
+    from typer.testing import CliRunner
+
+    from spidereye.cli import app
+
+    groups = {
+        name: getattr(one, "commands", None) for name, one in get_command(app).commands.items()
+    }
+    ways = [[name] for name, inner in groups.items() if not inner]
+    ways += [[name, one] for name, inner in groups.items() for one in inner or ()]
+    assert len(ways) >= 20
+    for way in [[], *([name] for name in groups), *ways]:
+        result = CliRunner().invoke(app, [*way, "--help"], env={"COLUMNS": "200"})
+        assert result.exit_code == 0 and "Usage" in result.output
+        if way in ways and way not in (["info"], ["doctor"]):
+            # "Usage: root …" is the other place.
+            assert f"spidereye {' '.join(way)}" in result.output, way
+    for way in (["stitch"], ["video"], ["eval"], ["distill"], ["export"]):
+        result = CliRunner().invoke(app, [*way, "--help"], env={"COLUMNS": "200"})
+        assert "run_name[@best|@last]" in result.output, way
+
+
+def test_doctor_fits_a_screen_and_knows_every_extra(capsys, monkeypatch):
+    import tomllib
+
+    from spidereye import doctor
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(doctor.EXTRAS) == set(project["optional-dependencies"]) - {"test"}
+    for name, extra in doctor.EXTRAS.items():
+        listed = " ".join(project["optional-dependencies"][name])
+        assert all(package in listed for package in extra.packages)
+    missing = doctor.Extra(("no_such_package",), "nothing at all")
+    monkeypatch.setitem(doctor.EXTRAS, "nothing", missing)
+    doctor.print_doctor()
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) <= 24 and any("100.0% of the sphere" in line for line in told)
+    (line,) = [line for line in told if line.startswith("[nothing]")]
+    assert "for nothing at all: pip install 'spidereye[nothing]'" in line
 
 
 @pytest.mark.slow
