@@ -431,7 +431,7 @@ def test_the_readme_names_commands_configs_and_files_that_exist():
     blocks = re.findall(r"```bash\n(.*?)```", text, re.S)
     lines = [line for block in blocks for line in block.splitlines()]
     verbs = {line.split()[1] for line in lines if line.startswith("spidereye ")}
-    assert verbs == {"train", "eval", "stitch", "export", "rig", "views", "data"}
+    assert verbs == {"train", "eval", "stitch", "video", "export", "rig", "views", "data"}
     for line in lines:
         if line.startswith("spidereye "):
             words = shlex.split(line, comments=True)[1:]
