@@ -26,7 +26,7 @@ lint: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[test,repa,schedulefree,video,export]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[test,repa,schedulefree,video,export,web]"
 	touch $@
 
 clean:

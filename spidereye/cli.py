@@ -12,6 +12,7 @@ from spidereye.cpu import keep_large_buffers, wait_briefly
 from spidereye.data_commands import data_app
 from spidereye.errors import SpiderEyeError
 from spidereye.rig_commands import rig_app
+from spidereye.serve_command import serve
 from spidereye.stitch_commands import stitch, video
 
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -25,6 +26,7 @@ app.add_typer(rig_app, name="rig")
 app.add_typer(data_app, name="data")
 app.command()(stitch)
 app.command()(video)
+app.command()(serve)
 
 ConfigName = Annotated[
     str, typer.Option("-cn", "--config-name", help="SpiderEye360, SpiderEye, quickstart, or yours")

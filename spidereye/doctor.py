@@ -27,6 +27,7 @@ class Extra:
 EXTRAS = {
     "video": Extra(("av",), "spidereye video, dataset.type=video"),
     "export": Extra(("onnx", "onnxruntime", "onnxscript"), "spidereye export, .onnx files"),
+    "web": Extra(("fastapi", "uvicorn", "python-multipart"), "spidereye serve"),
     "repa": Extra(("transformers",), "REPA in training (aux_losses.repa)"),
     "schedulefree": Extra(("schedulefree",), "training.optimizer=schedulefree"),
     "wandb": Extra(("wandb",), "training.trackers=[wandb]"),

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from jaxtyping import UInt8
 from rich.console import Console
 
 from spidereye.coverage import coverage
@@ -52,6 +54,21 @@ def guess_file(pictures: Sequence[str], output: Path, options: GuessOptions) -> 
     pictures: one name for each file of a shot, see `rig_guess.read_level`.
     Raises SpiderEyeError for what cannot be, before anything is written.
     """
+    if output.suffix.lower() not in (".yaml", ".yml"):
+        raise SpiderEyeError(f"-o {output}: a rig file ends in .yaml")
+    rig, views, lens = guess([read_level(name) for name in pictures], options)
+    write_rig(rig, output)
+    _say(output, rig, views, lens)
+
+
+def guess(
+    levels: Sequence[tuple[str, UInt8[np.ndarray, "_ _"]]], options: GuessOptions
+) -> tuple[Rig, list[FoundView], LensGuess]:
+    """The rig, what was found of its views, and the lens that was assumed.
+
+    levels: a name and the brightness of each file of a shot, see `rig_guess.read_level`.
+    Raises SpiderEyeError for what cannot be.
+    """
     lens = _lens(options)
     circles = [_numbers("--circle", text, 3) for text in options.circles]
     angles = [
@@ -61,18 +78,12 @@ def guess_file(pictures: Sequence[str], output: Path, options: GuessOptions) -> 
     order = [name.strip() for name in options.order.split(",")] if options.order else None
     if options.up is not None and options.up_pixel is not None:
         raise SpiderEyeError("give either --up or --up-pixel: both say the same")
-    if output.suffix.lower() not in (".yaml", ".yml"):
-        raise SpiderEyeError(f"-o {output}: a rig file ends in .yaml")
-
-    levels = [read_level(name) for name in pictures]
     if circles:
         views = place_views([(c[0], c[1], c[2]) for c in circles], levels)
     else:
         views = find_views(levels)
     rig = guessed_rig(views, lens, poses_of(len(views), order, *angles))
-    rig = _levelled(rig, options)
-    write_rig(rig, output)
-    _say(output, rig, views, lens)
+    return _levelled(rig, options), views, lens
 
 
 def _lens(options: GuessOptions) -> LensGuess:

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
-from spidereye.picture_writing import write_picture
+from spidereye.picture_headers import BinaryFile
+from spidereye.picture_writing import save_picture, write_picture
 from spidereye.pictures import DAMAGE
 
 # Of an EXIF block's main directory and of its "Exif" one: what stays true of a panorama made of
@@ -38,6 +39,18 @@ def write_panorama(
     it as 360°, and time and place of the pictures it was made of. Raises PictureError."""
     height, width = panorama.shape[:2]
     write_picture(path, panorama, xmp=sphere_xmp(width, height), exif=carried_exif(pictures))
+
+
+def save_panorama(
+    file: BinaryFile,
+    suffix: str,
+    panorama: UInt8[np.ndarray, "H W 3"],
+    pictures: Sequence[Path | BinaryFile] = (),
+) -> None:
+    """The same into an open file, in the format of a suffix that pictures are written with."""
+    height, width = panorama.shape[:2]
+    xmp, exif = sphere_xmp(width, height), carried_exif(pictures)
+    save_picture(file, suffix, panorama, xmp=xmp, exif=exif)
 
 
 def sphere_xmp(width: int, height: int) -> bytes:
@@ -65,14 +78,14 @@ def sphere_xmp(width: int, height: int) -> bytes:
     ).encode()
 
 
-def carried_exif(pictures: Sequence[Path]) -> bytes | None:
+def carried_exif(pictures: Sequence[Path | BinaryFile]) -> bytes | None:
     """The EXIF block for a panorama of these pictures: time, place, author and description of the
     first that has any of them, or None. Broken metadata is none."""
-    for path in pictures:
+    for picture in pictures:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of what is broken
-                block = _carried(path)
+                block = _carried(picture)
         except (OSError, *DAMAGE):
             continue
         if block is not None:
@@ -80,8 +93,8 @@ def carried_exif(pictures: Sequence[Path]) -> bytes | None:
     return None
 
 
-def _carried(path: Path) -> bytes | None:
-    with Image.open(path) as image:
+def _carried(picture: Path | BinaryFile) -> bytes | None:
+    with Image.open(picture) as image:
         exif = image.getexif()
         main = {tag: exif[tag] for tag in _KEPT_MAIN if tag in exif}
         taken = exif.get_ifd(ExifTags.IFD.Exif)

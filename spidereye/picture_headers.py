@@ -8,7 +8,10 @@ All lengths and positions are bytes, sizes are pixels.
 
 import re
 import struct
+from io import BytesIO
 from typing import BinaryIO
+
+BinaryFile = BinaryIO | BytesIO  # on disk, or in memory
 
 _MAGIC = {
     b"\xff\xd8\xff": "JPEG",
@@ -22,7 +25,7 @@ _MAGIC = {
 }
 
 
-def kind_of(file: BinaryIO) -> str | None:
+def kind_of(file: BinaryFile) -> str | None:
     """ "JPEG", "PNG", "TIFF", "WebP", "HDR" or "EXR" by the first bytes, None for anything else."""
     file.seek(0)
     head = file.read(16)
@@ -31,7 +34,7 @@ def kind_of(file: BinaryIO) -> str | None:
     return next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
 
 
-def missing_end(file: BinaryIO, kind: str) -> str | None:
+def missing_end(file: BinaryFile, kind: str) -> str | None:
     """What is missing from the end of a file of this kind, or None where nothing is seen to be.
 
     A cheap look, not a proof: decoding finds the rest.
@@ -56,7 +59,7 @@ def missing_end(file: BinaryIO, kind: str) -> str | None:
     return f"{needed} bytes announced, {size} there" if needed > size else None
 
 
-def radiance_size(file: BinaryIO, kind: str) -> tuple[int, int]:
+def radiance_size(file: BinaryFile, kind: str) -> tuple[int, int]:
     """(width, height) from the header of an HDR or EXR file; ValueError where there is none."""
     file.seek(0)
     head = file.read(65536)
@@ -72,12 +75,12 @@ def radiance_size(file: BinaryIO, kind: str) -> tuple[int, int]:
     return right - left + 1, bottom - top + 1
 
 
-def _unpack(file: BinaryIO, position: int, layout: str) -> tuple[int, ...]:
+def _unpack(file: BinaryFile, position: int, layout: str) -> tuple[int, ...]:
     file.seek(position)
     return struct.unpack(layout, file.read(struct.calcsize(layout)))
 
 
-def _jpeg_ends(file: BinaryIO, size: int) -> bool:
+def _jpeg_ends(file: BinaryFile, size: int) -> bool:
     file.seek(max(0, size - 64))
     if file.read().rstrip(b"\0").endswith(b"\xff\xd9"):
         return True
@@ -94,7 +97,7 @@ def _jpeg_ends(file: BinaryIO, size: int) -> bool:
     return data.find(b"\xff\xd9", position) >= 0
 
 
-def _png_ends(file: BinaryIO) -> bool:
+def _png_ends(file: BinaryFile) -> bool:
     position = 8
     while True:
         file.seek(position)
@@ -106,7 +109,7 @@ def _png_ends(file: BinaryIO) -> bool:
         position += 12 + int.from_bytes(head[:4], "big")
 
 
-def _tiff_end(file: BinaryIO, size: int) -> int:
+def _tiff_end(file: BinaryFile, size: int) -> int:
     """Where the last strip or tile of the first picture ends."""
     file.seek(0)
     order = "<" if file.read(2) == b"II" else ">"

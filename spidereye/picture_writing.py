@@ -8,6 +8,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from spidereye.picture_headers import BinaryFile
 from spidereye.pictures import PictureError, explained
 from spidereye.whole_files import whole_file
 
@@ -32,14 +33,27 @@ def write_picture(
     PictureError.
     """
     path = Path(path)
-    writer = check_suffix(path)
+    check_suffix(path)
+    with explained(path, "cannot be written"), whole_file(path) as file:
+        save_picture(file, path.suffix, picture, quality, xmp, exif)
+
+
+def save_picture(
+    file: BinaryFile,
+    suffix: str,
+    picture: UInt8[np.ndarray, "H W 3"],
+    quality: int = 95,
+    xmp: bytes | None = None,
+    exif: bytes | None = None,
+) -> None:
+    """The same into an open file, in the format of a suffix of those that are written."""
+    writer = _WRITERS[suffix.lower()]
     options: dict[str, Any] = {
         "JPEG": {"quality": quality, "subsampling": 0},  # 4:4:4: halved colour bleeds at edges
         "WEBP": {"quality": quality},
     }.get(writer, {})
     options |= _metadata_options(writer, xmp, exif)
-    with explained(path, "cannot be written"), whole_file(path) as file:
-        Image.fromarray(picture).save(file, format=writer, **options)
+    Image.fromarray(picture).save(file, format=writer, **options)
 
 
 def check_suffix(path: Path) -> str:

@@ -15,7 +15,6 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -30,7 +29,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from torch import Tensor
 
 from spidereye.errors import SpiderEyeError
-from spidereye.picture_headers import kind_of, missing_end, radiance_size
+from spidereye.picture_headers import BinaryFile, kind_of, missing_end, radiance_size
 from spidereye.tone_mapping import tone_map
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".hdr", ".exr")
@@ -56,6 +55,10 @@ class PictureError(SpiderEyeError):
     """A file that cannot be read or written as a picture: its path and the reason."""
 
 
+class TooManyPixels(PictureError):  # noqa: N818 (as SpiderEyeErrors read: what was found)
+    """A picture that would not be read at any time."""
+
+
 def to_uint8(x: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
     """Pixels in [-1, 1], any float type, as rounded 8-bit values; what lies outside is clamped."""
     wide = x if x.dtype == torch.float64 else x.float()  # bf16 has too few digits for 256 steps
@@ -67,7 +70,7 @@ def to_float(x: UInt8[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
     return x.float().div_(127.5).sub_(1.0)
 
 
-def probe(path: str | Path, file: BinaryIO | None = None) -> tuple[int, int]:
+def probe(path: str | Path, file: BinaryFile | None = None) -> tuple[int, int]:
     """(width, height) in pixels from the header, without decoding.
 
     file: the picture's bytes where it lies inside another file; path then only names it.
@@ -86,7 +89,7 @@ def probe(path: str | Path, file: BinaryIO | None = None) -> tuple[int, int]:
 
 
 def read_picture(
-    path: str | Path, min_width: int = 0, file: BinaryIO | None = None
+    path: str | Path, min_width: int = 0, file: BinaryFile | None = None
 ) -> UInt8[np.ndarray, "H W 3"]:
     """The picture as 8-bit RGB.
 
@@ -158,7 +161,7 @@ def _upright_size(image: ImageFile) -> tuple[int, int]:
     return width, height
 
 
-def _checked_kind(path: Path, file: BinaryIO) -> str:
+def _checked_kind(path: Path, file: BinaryFile) -> str:
     """The format by the file's first bytes, once its end was seen to be there too."""
     kind = kind_of(file)
     if kind is None and file.seek(0, io.SEEK_END) == 0:
@@ -181,13 +184,13 @@ def _checked_kind(path: Path, file: BinaryIO) -> str:
     return kind
 
 
-def _open(path: Path, file: BinaryIO, kind: str) -> ImageFile:
+def _open(path: Path, file: BinaryFile, kind: str) -> ImageFile:
     file.seek(0)
     image = _DECODERS[kind](file, str(path))
     width, height = image.size
     if width * height > _MAX_PIXELS:
         image.close()
-        raise PictureError(
+        raise TooManyPixels(
             f"{path}: {width}x{height} pixels are more than the {_MAX_PIXELS} that are read; "
             "shrink the picture"
         )
@@ -217,7 +220,7 @@ def _pixels(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
     return picture
 
 
-def _decode_jpeg(file: BinaryIO, reduction: int) -> UInt8[np.ndarray, "H W 3"] | None:
+def _decode_jpeg(file: BinaryFile, reduction: int) -> UInt8[np.ndarray, "H W 3"] | None:
     """At 1/1, 1/2, 1/4 or 1/8 of its size, by `reduction` at most; OpenCV is faster at it."""
     flags = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
     flags |= {1: cv2.IMREAD_COLOR, 8: cv2.IMREAD_REDUCED_COLOR_8}
@@ -228,7 +231,7 @@ def _decode_jpeg(file: BinaryIO, reduction: int) -> UInt8[np.ndarray, "H W 3"] |
     return None if picture is None else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)
 
 
-def _read_radiance(path: Path, file: BinaryIO, kind: str) -> Float32[np.ndarray, "H W 3"]:
+def _read_radiance(path: Path, file: BinaryFile, kind: str) -> Float32[np.ndarray, "H W 3"]:
     file.seek(0)
     encoded = np.frombuffer(file.read(), np.uint8)
     picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)

@@ -61,7 +61,12 @@ def load_rig(name_or_path: str | Path) -> Rig:
 
 def read_rig(path: Path) -> Rig:
     """The rig of a file. Raises SpiderEyeError with the file, the line, and what was expected."""
-    root = parse_yaml(read_text(path), path)
+    return rig_from(parse_yaml(read_text(path), path))
+
+
+def rig_from(root: Entry, masks: bool = True) -> Rig:
+    """The rig of a file's content. masks: whether it may name files of masks, which then are read.
+    Raises SpiderEyeError as for a file."""
     if root.is_mapping and "spidereye_rig" not in root.mapping():
         raise root.problem(
             "expected the key spidereye_rig: 1, this is no rig of ours; calibrations of other "
@@ -80,15 +85,17 @@ def read_rig(path: Path) -> Rig:
         raise found["views"].unexpected("a list of at least one view")
     cameras: list[Camera] = []
     for entry in entries:
-        camera = _camera(entry)
+        camera = _camera(entry, masks)
         if camera.name in (other.name for other in cameras):
             raise entry.problem(f"another view is called {camera.name!r} already")
         cameras.append(camera)
     return Rig(tuple(cameras), radius)
 
 
-def _camera(entry: Entry) -> Camera:
+def _camera(entry: Entry, masks: bool) -> Camera:
     found = entry.mapping(("name", "lens", "rotation"), _VIEW)
+    if "mask" in found and not masks:
+        raise found["mask"].problem("masks are files of their own, which are not taken here")
     lens = _lens(found["lens"])
     position = [0.0, 0.0, 0.0]
     if "position" in found:

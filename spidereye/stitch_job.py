@@ -262,7 +262,7 @@ def geometric_stitcher(job: StitchJob, widths: Sequence[int | None]) -> Stitcher
     """The stitcher without a model for pictures so many pixels wide."""
     rig, size = rig_of(job, widths), job.size
     if size is None:
-        width = _natural_width(rig, widths)
+        width = natural_width(rig, widths)
         size = width, width // 2
     return Stitcher.geometric(
         rig,
@@ -275,7 +275,7 @@ def geometric_stitcher(job: StitchJob, widths: Sequence[int | None]) -> Stitcher
     )
 
 
-def _natural_width(rig: Rig, file_widths: Sequence[int | None]) -> int:
+def natural_width(rig: Rig, file_widths: Sequence[int | None]) -> int:
     """A panorama as fine as the views are on average over what they see, in whole 64s. None for the
     width of a file that is missing."""
     finest = 0.0

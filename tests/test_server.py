@@ -1,0 +1,342 @@
+"""The HTTP API: everyone gets the panorama of their own views, and bad requests a sentence."""
+
+import io
+import json
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import uvicorn
+from fastapi.testclient import TestClient
+from made_checkpoints import tiny_checkpoint
+from made_shots import small_rig, taken, world
+from PIL import Image
+
+from spidereye import Stitcher
+from spidereye.pictures import to_uint8
+from spidereye.rig import spider4
+from spidereye.rig_files import write_rig
+from spidereye.server.app import create_app
+from spidereye.server.job_queue import JobQueue
+from spidereye.server.limits import Limits, Refused
+from spidereye.server.models import Models
+from spidereye.server.stitch_request import StitchRequest
+
+NAMES = ("front", "right", "back", "left")
+LIMITS = Limits(megabytes=2, pixels=1_000_000, views=6, width=512)
+
+
+def png(picture: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format="PNG")
+    return file.getvalue()
+
+
+def shot(seed: int) -> list[np.ndarray]:
+    views = taken(world(seed), small_rig())
+    return [to_uint8(view[0]).permute(1, 2, 0).contiguous().numpy() for view in views]
+
+
+def files(pictures, names=NAMES) -> list:
+    return [
+        ("views", (f"{name}.png", png(picture), "image/png"))
+        for name, picture in zip(names, pictures, strict=True)
+    ]
+
+
+def opened(content: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(content)))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Models:
+    checkpoint = tiny_checkpoint(tmp_path_factory.mktemp("served"))
+    return Models.load({"tiny": str(checkpoint)}, {})
+
+
+@pytest.fixture(scope="module")
+def client(models) -> Iterator[TestClient]:
+    with TestClient(create_app(models, LIMITS)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def views() -> list[np.ndarray]:
+    return shot(0)
+
+
+GEOMETRIC = {"model": "geometric", "size": "128x64", "format": "png", "wait": "true"}
+
+
+def test_a_panorama_is_what_python_would_make(client, views, models):
+    answer = client.post("/api/stitch", files=files(views), data=GEOMETRIC)
+    assert answer.status_code == 200 and answer.headers["content-type"] == "image/png"
+    rig = models.rigs["spider4"]
+    expected = Stitcher.geometric(rig, (128, 64))(views).picture
+    np.testing.assert_array_equal(opened(answer.content), expected)
+    assert b"equirectangular" in answer.content
+    # By name, in whatever order; by order where names do not tell.
+    order = (2, 0, 3, 1)
+    mixed = files([views[i] for i in order], [NAMES[i] for i in order])
+    np.testing.assert_array_equal(
+        opened(client.post("/api/stitch", files=mixed, data=GEOMETRIC).content), expected
+    )
+    unnamed = files(views, ("1", "2", "3", "4"))
+    np.testing.assert_array_equal(
+        opened(client.post("/api/stitch", files=unnamed, data=GEOMETRIC).content), expected
+    )
+    model = client.post("/api/stitch", files=files(views), data={"wait": "true", "format": "webp"})
+    assert opened(model.content).shape == (32, 64, 3)
+    other = {"wait": "true", "format": "png", "size": "128x64", "rig": "spider4"}
+    assert opened(client.post("/api/stitch", files=files(views), data=other).content).shape[0] == 64
+
+
+def test_a_job_is_followed_to_its_end(client, views):
+    answer = client.post("/api/stitch", files=files(views), data={"refine": "gain,rotation"})
+    assert answer.status_code == 202
+    place = answer.headers["location"]
+    with client.stream("GET", f"{place}/events") as stream:
+        lines = [line for line in stream.iter_lines() if line.startswith("data: ")]
+    told = json.loads(lines[-1].removeprefix("data: "))
+    assert told["state"] == "done" and told["size"] == [64, 32] and told["seen"] == 1
+    assert len(told["corrections"]) == 4 and told["seconds"] > 0
+    assert client.get(place).json() == told
+    assert opened(client.get(told["panorama"]).content).shape == (32, 64, 3)
+    assert (opened(client.get(told["mask"]).content) == 255).all()
+    assert client.delete(place).json()["state"] == "done"
+    assert client.get("/api/jobs/nothing").status_code == 404
+
+
+def test_what_it_knows_and_how_it_is(client):
+    told = client.get("/api/models").json()
+    assert [one["name"] for one in told["models"]] == ["tiny", "geometric"]
+    assert told["default"] == "tiny" and told["models"][0]["size"] == [64, 32]
+    rigs = {one["name"]: one["views"] for one in client.get("/api/rigs").json()["rigs"]}
+    assert rigs["spider4"] == list(NAMES) and "dual190" in rigs
+    assert client.get("/healthz").json()["status"] == "ok"
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {"/api/stitch", "/api/jobs/{name}", "/api/models", "/api/rigs"} <= set(paths)
+    text = client.get("/metrics").text
+    assert 'spidereye_requests_total{path="/api/models",status="200"}' in text
+    assert "spidereye_jobs_waiting 0.0" in text and "spidereye_job_seconds_bucket" in text
+    assert client.get("/").status_code == 200 and client.get("/nowhere").status_code == 404
+    assert "error" in client.get("/nowhere").json()
+
+
+def test_rigs_are_uploaded_or_guessed(client, views, tmp_path):
+    write_rig(small_rig(), tmp_path / "rig.yaml")
+    text = (tmp_path / "rig.yaml").read_text(encoding="utf-8")
+    uploaded = [*files(views), ("rig_file", ("../../etc/rig.yaml", text.encode(), "text/yaml"))]
+    made = client.post("/api/stitch", files=uploaded, data=GEOMETRIC)
+    expected = Stitcher.geometric(small_rig(), (128, 64))(views).picture
+    np.testing.assert_array_equal(opened(made.content), expected)
+    masked = text.replace("- name: front", "- name: front\n  mask: /etc/passwd")
+    answer = client.post(
+        "/api/stitch",
+        files=[*files(views), ("rig_file", ("rig.yaml", masked.encode(), "text/yaml"))],
+        data=GEOMETRIC,
+    )
+    assert answer.status_code == 422 and "masks are files of their own" in answer.json()["error"]
+    narrow, wide = (
+        opened(
+            client.post(
+                "/api/stitch",
+                files=files(views, "abcd"),
+                data={**GEOMETRIC, "family": "equidistant", "fov": fov},
+            ).content
+        )
+        for fov in ("150", "200")
+    )
+    assert narrow.shape == (64, 128, 3) and np.abs(narrow.astype(int) - wide).mean() > 3
+
+
+def bomb() -> bytes:
+    """A PNG whose header announces 30000x30000 pixels."""
+    header = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
+    data = zlib.compress(bytes(1000))
+    parts = [(b"IHDR", header), (b"IDAT", data), (b"IEND", b"")]
+    chunks = [
+        struct.pack(">I", len(content)) + kind + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in parts
+    ]  # fmt: skip
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def test_bad_uploads_get_a_sentence_and_do_no_harm(client, views):
+    good = [content for _, (_, content, _) in files(views)]
+    damaged = bytearray(good[0])
+    damaged[len(damaged) // 2] ^= 255
+
+    def sent(first: bytes, name: str = "front.png", count: int = 4, **data):
+        parts = [("views", (name, first, "image/jpeg"))]
+        parts += [("views", (f"{n}.png", good[n % 4], "image/png")) for n in range(1, count)]
+        return client.post("/api/stitch", files=parts, data={**GEOMETRIC, **data})
+
+    for status, words, answer in (
+        (415, "front.png", sent(b"this is no JPEG" * 20)),
+        (413, "30000x30000", sent(bomb())),
+        (415, "truncated", sent(good[0][: len(good[0]) // 2])),
+        (415, "front.png", sent(bytes(damaged))),
+        (400, "front.png is empty", sent(b"")),
+        (422, "takes 4 pictures (front, right, back, left), got 5", sent(good[0], count=5)),
+        (413, "at most 6 views", sent(good[0], count=9)),
+        (413, "at most 2 MB", sent(bytes(3_000_000))),
+        (404, "no model is called 'gpt'", sent(good[0], model="gpt")),
+        (404, "no rig is called '../x'", sent(good[0], rig="../x")),
+        (422, "--size is that of a 2:1", sent(good[0], size="64x64")),
+        (413, "at most 512 pixels wide", sent(good[0], size="2048x1024")),
+        (422, "multiple of 16", sent(good[0], size="40x20", model="tiny")),
+        (422, "refine takes gain", sent(good[0], refine="tint")),
+        (422, "format is one of", sent(good[0], format="gif")),
+        (422, "steps", sent(good[0], steps="many")),
+        (422, "steps are 1 to 100", sent(good[0], steps="1000000")),
+        (422, "views", client.post("/api/stitch", data=GEOMETRIC)),
+    ):
+        assert answer.status_code == status, (words, answer.text)
+        error = answer.json()["error"]
+        assert words in error and "\n" not in error and "Traceback" not in error, error
+    named = sent(good[0], name="../../../etc/passwd")
+    assert named.status_code == 200
+    assert client.post("/api/stitch", files=files(views), data=GEOMETRIC).status_code == 200
+
+
+@pytest.fixture
+def slow(monkeypatch) -> threading.Event:
+    """Jobs that wait for this event before they stitch."""
+    go, make = threading.Event(), StitchRequest.make
+
+    def waiting(self):
+        go.wait(20)
+        return make(self)
+
+    monkeypatch.setattr(StitchRequest, "make", waiting)
+    return go
+
+
+class Served:
+    """A server on loopback, in a thread."""
+
+    def __init__(self, app):
+        self.app = app
+        self._server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+
+    def __enter__(self) -> "Served":
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            time.sleep(0.01)
+        port = self._server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._server.should_exit = True
+        self._thread.join(20)
+
+
+def test_a_client_that_hangs_up_frees_its_job(models, views, slow):
+    app = create_app(models, LIMITS)
+    with Served(app) as served:
+        for _ in range(3):
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(
+                    f"{served.url}/api/stitch", files=files(views), data=GEOMETRIC, timeout=0.5
+                )
+        deadline = time.monotonic() + 10
+        while len(app.state.queue) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(app.state.queue) == 0
+        slow.set()
+        made = httpx.post(f"{served.url}/api/stitch", files=files(views), data=GEOMETRIC)
+        assert made.status_code == 200
+
+
+def test_many_clients_each_get_their_own_panorama(models):
+    """200 requests from 16 clients, through a queue that is shorter than what they send."""
+    shots = [shot(seed) for seed in range(16)]
+    rig = models.rigs["spider4"]
+    stitcher = Stitcher.geometric(rig, (128, 64))
+    expected = [stitcher(pictures).picture for pictures in shots]
+    sent = [files(pictures) for pictures in shots]
+    seconds: list[float] = []
+
+    def client(number: int) -> int:
+        right = 0
+        with httpx.Client(timeout=60) as session:
+            for turn in range(200 // 16 + (number < 200 % 16)):
+                which = (number + turn) % len(shots)
+                start = time.perf_counter()
+                while True:
+                    answer = session.post(
+                        f"{served.url}/api/stitch", files=sent[which], data=GEOMETRIC
+                    )
+                    if answer.status_code != 429:
+                        break
+                    assert int(answer.headers["retry-after"]) > 0
+                    time.sleep(0.05)
+                seconds.append(time.perf_counter() - start)
+                right += np.array_equal(opened(answer.content), expected[which])
+        return right
+
+    with Served(create_app(models, Limits(queue=8))) as served:
+        begin = time.perf_counter()
+        with ThreadPoolExecutor(16) as pool:
+            assert sum(pool.map(client, range(16))) == 200
+        whole = time.perf_counter() - begin
+    seconds.sort()
+    p95 = 1000 * seconds[int(0.95 * len(seconds))]
+    print(f"{200 / whole:.1f} panoramas a second, p95 {p95:.0f} ms")
+
+
+def test_what_waits_too_long_or_is_too_much_is_refused():
+    go, started = threading.Event(), threading.Event()
+
+    def first():
+        started.set()
+        go.wait(20)
+
+    queue = JobQueue(Limits(queue=2, queue_megabytes=1, seconds=0.2, kept=2))
+    running = queue.submit(first, 10)
+    started.wait(5)
+    waiting = [queue.submit(lambda: None, 10) for _ in range(2)]
+    assert [queue.position(job) for job in (running, *waiting)] == [0, 1, 2]
+    with pytest.raises(Refused, match="2 jobs wait already"):
+        queue.submit(lambda: None, 10)
+    queue.cancel(waiting[0])
+    assert queue.position(waiting[1]) == 1 and waiting[0].state == "cancelled"
+    with pytest.raises(Refused, match="too many large pictures"):
+        queue.submit(lambda: None, 2_000_000)
+    time.sleep(0.3)
+    go.set()
+    deadline = time.monotonic() + 5
+    while not waiting[1].is_finished and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert running.state == "done" and waiting[1].status == 408
+    # Bounded: only the newest are kept, and nothing of what they worked on.
+    last = [queue.submit(lambda: bytes(10), 10) for _ in range(2)]
+    while not last[1].is_finished and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert queue.find(last[1].id).result == bytes(10) and last[1].work is None
+    with pytest.raises(Refused, match="no such job"):
+        queue.find(running.id)
+    queue.close()
+
+
+def test_names_of_models_and_rigs(tmp_path):
+    from spidereye.serve_command import _named
+
+    assert _named("mine@best", "model") == ("mine", "mine@best")
+    assert _named("a=runs/x=y", "model") == ("a", "runs/x=y")
+    assert _named("runs/jobs/x/best", "model") == ("model", "runs/jobs/x/best")
+    assert _named("rigs/car.yaml", Path("rigs/car.yaml").stem) == ("car", "rigs/car.yaml")
+    write_rig(spider4(220 * 64 / 560, 0.85, 64), tmp_path / "car.yaml")
+    models = Models.load({}, {"car": str(tmp_path / "car.yaml")})
+    assert models.default == "geometric" and models.rig("car").names == NAMES
