@@ -83,22 +83,25 @@ class ShotStitch:
         width, height = self.size
         off, blank = self._misalignment(found), absent(shot, found)
 
-        def make() -> FramePlan:
+        def make() -> tuple[FramePlan, UInt8[np.ndarray, "H W"]]:
             times = 2 ** divisions(shot.rig.cameras, height, width, rig.sphere_radius)
-            return FramePlan.for_files(
+            plan = FramePlan.for_files(
                 rig.cameras, files_of(rig), shot.sizes, times * height, times * width,
                 rig.sphere_radius, self.kernel, "none" if self.blend == "none" else "feather",
                 off, blank,
             )  # fmt: skip
+            if times == 1:
+                return plan, plan.count
+            count = views_seen(rig.cameras, height, width, rig.sphere_radius)[0, 0]
+            return plan, count.to(torch.uint8).numpy()
 
-        plan = self.plans.find(f"{fingerprint(rig)} {shot.sizes} {off} {blank}", make)
-        assert isinstance(plan, FramePlan)
+        key = f"{fingerprint(rig)} {shot.sizes} {off} {blank}"
+        plan, count = self.plans.find(key, make)
         colours = () if found is None else (found.gain, found.offset)
-        made, times = plan(shot.pictures, *colours), len(plan.count) // height
-        if times == 1:
-            return made, plan.count.copy()
-        count = views_seen(rig.cameras, height, width, rig.sphere_radius)[0, 0]
-        return resize_area(made, width, height), count.to(torch.uint8).numpy()
+        made = plan(shot.pictures, *colours)
+        if len(made) != height:
+            made = resize_area(made, width, height)
+        return made, count.copy()
 
     def _in_floats(self, shot: Shot, rig: Rig, found: Calibrated | None) -> Made:
         """The stitch of float views, in bands or on another device."""
