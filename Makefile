@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DATA ?=
 
-.PHONY: quickstart test slow lint clean
+.PHONY: quickstart test slow lint page clean
 
 quickstart: .venv/installed
 	$(BIN)/spidereye quickstart $(if $(DATA),--data "$(DATA)")
@@ -15,6 +15,10 @@ test: .venv/installed
 
 slow: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
+# The page that `spidereye serve` shows; it needs Node.js. Without it the server has its API only.
+page:
+	cd web && npm ci --no-audit --no-fund && npm run build
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .

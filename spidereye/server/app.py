@@ -23,6 +23,7 @@ from spidereye.server.limits import Limits, Refused
 from spidereye.server.metrics import Metrics
 from spidereye.server.middleware import BodyLimit, Observer
 from spidereye.server.models import Models
+from spidereye.server.samples import SAMPLES, sample_view, sample_views
 from spidereye.server.stitch_request import Made, StitchRequest, Upload, Wanted
 
 _PAGE = Path(__file__).parent / "page"  # built from web/
@@ -113,10 +114,10 @@ def create_app(models: Models, limits: Limits | None = None) -> FastAPI:
         """The panorama of a job that is done, with its metadata."""
         return _panorama(queue.find(name))
 
-    @app.get("/api/jobs/{name}/mask", responses=_ERRORS)
-    def mask(name: str) -> Response:
-        """Where any view sees anything: a PNG, 255 seen, 0 not."""
-        return Response(_made(queue.find(name)).mask, media_type="image/png")
+    @app.get("/api/jobs/{name}/count", responses=_ERRORS)
+    def count(name: str) -> Response:
+        """How many views see each pixel: a grey PNG of so many levels."""
+        return Response(_made(queue.find(name)).count, media_type="image/png")
 
     @app.get("/api/jobs/{name}/events", responses=_ERRORS)
     async def events(name: str, request: Request) -> StreamingResponse:
@@ -134,6 +135,18 @@ def create_app(models: Models, limits: Limits | None = None) -> FastAPI:
         """The rigs by name, with their views in order."""
         rigs = {name: list(rig.names) for name, rig in models.rigs.items()}
         return {"rigs": [{"name": name, "views": views} for name, views in rigs.items()]}
+
+    @app.get("/api/samples")
+    def known_samples() -> dict[str, Any]:
+        """Shots to try it with: their names, rigs and views."""
+        pairs = SAMPLES.items()
+        listed = [{"name": n, "rig": rig, "views": sample_views(n)} for n, (_, rig) in pairs]
+        return {"samples": listed}
+
+    @app.get("/api/samples/{name}/{view}.jpg", responses=_ERRORS)
+    def view_of_sample(name: str, view: str) -> Response:
+        """A view of a sample."""
+        return Response(sample_view(name, view), media_type="image/jpeg")
 
     @app.get("/healthz")
     def healthz() -> dict[str, Any]:
@@ -193,7 +206,7 @@ def _state(job: Job, queue: JobQueue) -> dict[str, Any]:
     if job.state == DONE:
         said |= job.result.about
         said["panorama"] = f"/api/jobs/{job.id}/panorama"
-        said["mask"] = f"/api/jobs/{job.id}/mask"
+        said["count"] = f"/api/jobs/{job.id}/count"
     if job.started is not None and job.finished is not None:
         said["seconds"] = round(job.finished - job.started, 3)
     return said

@@ -89,11 +89,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Made:
-    """picture, mask, views: encoded.   about: what people should know, for JSON."""
+    """picture, count: encoded.   about: what people should know, for JSON."""
 
     picture: bytes
     media_type: str
-    mask: bytes
+    count: bytes
     about: dict[str, Any]
 
 
@@ -155,11 +155,11 @@ class StitchRequest:
         file = io.BytesIO()
         sources = [io.BytesIO(view.data) for view in self.views if view is not None]
         save_panorama(file, f".{self.format}", made.picture, sources)
-        _, mask = cv2.imencode(".png", 255 * made.seen.astype(np.uint8))
+        _, count = cv2.imencode(".png", made.count)
         return Made(
             file.getvalue(),
             FORMATS[self.format],
-            mask.tobytes(),
+            count.tobytes(),
             self._about(made, stitcher.origin),
         )
 
