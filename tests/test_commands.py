@@ -422,30 +422,53 @@ def test_two_processes_train_like_one(tiny_overrides, tmp_path):
     assert result.returncode != 0 and "not divisible by their number, 2" in result.stderr
 
 
-def test_the_readme_names_commands_configs_and_files_that_exist():
+PAGES = ["README.md", *(f"docs/{name}.md" for name in ("training", "evaluation", "export", "rigs"))]
+PAGES += ["docs/stitching.md", "docs/serving.md", "docs/data-flow.md", "docs/experiments.md"]
+
+
+def help_of(words: tuple[str, ...]) -> str:
+    from typer.testing import CliRunner
+
+    from spidereye.cli import app
+
+    result = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, words
+    return result.output
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_name_commands_options_keys_and_files_that_exist(page):
     import re
 
     from spidereye.config_files import config_names, load_config
 
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / page).read_text(encoding="utf-8")
     blocks = re.findall(r"```bash\n(.*?)```", text, re.S)
-    lines = [line for block in blocks for line in block.splitlines()]
-    verbs = {line.split()[1] for line in lines if line.startswith("spidereye ")}
-    assert verbs == {"train", "eval", "stitch", "video", "export", "rig", "views", "data"}
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    lines += [one for one in re.findall(r"`(spidereye [^`]+)`", text) if "…" not in one]
     for line in lines:
         if line.startswith("spidereye "):
-            words = shlex.split(line, comments=True)[1:]
+            words = shlex.split(" ".join(line.split()), comments=True)[1:]
             command = words[:2] if words[0] in ("rig", "data") else words[:1]
-            listed = spidereye(*command, "--help").stdout
+            if command[-1].startswith("-") or len(words) == 1:
+                command = words[:1] if not words[0].startswith("-") else []
+            listed = help_of(tuple(command))
             options = {word.partition("=")[0] for word in words if word.startswith("--")}
             assert all(option in listed for option in options), (line, options)
-    assert set(re.findall(r"-cn[ =](\w+)", text)) <= set(config_names())
-    targets = {line.split()[1] for line in lines if line.startswith("make ")}
+    assert set(re.findall(r"-cn[ =](\w+)", text)) <= {*config_names(), "car"}
+    targets = set(
+        re.findall(r"`?make (\w+)", "\n".join(lines) + "".join(re.findall("`make .*?`", text)))
+    )
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert targets and all(f"\n{target}:" in makefile for target in targets)
-    for link in re.findall(r"\]\(([^)#]+)\)", text):
-        assert (ROOT / link).exists(), link
-    overrides = re.findall(r"\b((?:dataset|ssdd|aux_losses|training)\.\w+)=", text)
-    for key in overrides:
+    assert all(f"\n{target}:" in makefile for target in targets)
+    for link in re.findall(r"\]\(([^)#]+)[)#]", text):
+        if not link.startswith("http"):
+            assert (ROOT / page).parent.joinpath(link).exists(), link
+    sections = "dataset|ssdd|aux_losses|training|evaluation"
+    for key in re.findall(rf"\b((?:{sections})\.\w+)=", text):
         section, name = key.split(".")
         assert hasattr(getattr(load_config("SpiderEye", []), section), name), key
+    if page == "README.md":
+        assert {"quickstart", "test", "page"} <= targets
+        verbs = {line.split()[1] for line in lines if line.startswith("spidereye ")}
+        assert verbs >= {"train", "eval", "distill", "stitch", "video", "export", "serve", "views"}
