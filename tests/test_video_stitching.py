@@ -301,7 +301,7 @@ def test_settings_that_make_no_sense_are_explained(videos):
 
 @pytest.mark.slow
 def test_memory_does_not_grow_over_an_hour_of_video(tmp_path, monkeypatch):
-    """3600 s at a frame a second: what the process holds after a tenth of it and at the end. Half of
+    """3600 s at a frame a second: what the process holds after a tenth and at the end. Half of
     what it would be if one view's picture of each moment stayed; the checks of types, which run
     here, keep 10 MB."""
     rng = np.random.default_rng(0)
