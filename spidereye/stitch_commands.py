@@ -5,6 +5,39 @@ from typing import Annotated
 
 import typer
 
+Checkpoint = Annotated[str | None, typer.Option(help="folder, run_name[@best|@last] or .onnx file")]
+Method = Annotated[str, typer.Option(help="model | geometric")]
+Steps = Annotated[int | None, typer.Option(help="model: sampler steps", min=1)]
+Seed = Annotated[int, typer.Option(help="model: of the sampler's noise", min=0)]
+RigName = Annotated[
+    str | None,
+    typer.Option(help="file or name; default: the checkpoint's, or spider4 by --f-pix"),
+]
+Size = Annotated[
+    str | None,
+    typer.Option(help="of the panorama, as 1024x512; default: trained, or as fine as the views"),
+]
+FPix = Annotated[float, typer.Option(help="geometric: focal length in pixels …")]
+FPixSize = Annotated[int, typer.Option(help="geometric: … of a view this wide")]
+Xi = Annotated[float, typer.Option(help="geometric: UCM ξ")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")]
+Precision = Annotated[str, typer.Option(help="model: fp32 | bf16")]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="model: by torch.compile, which takes minutes first")
+]
+Refine = Annotated[
+    str | None,
+    typer.Option(
+        help="from the overlaps: gain | rotation | gain,rotation | none; default: as trained",
+        metavar="WHAT",
+    ),
+]
+ReferenceView = Annotated[
+    str | None,
+    typer.Option(help="with --refine: this view's exposure and pose stay", metavar="NAME"),
+]
+KernelName = Annotated[str, typer.Option(help="geometric: lanczos | bicubic | bilinear")]
+
 
 def stitch(
     images: Annotated[
@@ -16,44 +49,23 @@ def stitch(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="panorama file; with --batch: folder")
     ],
-    checkpoint: Annotated[str | None, typer.Option(help="folder, run_name[@best|@last]")] = None,
-    method: Annotated[str, typer.Option(help="model | geometric")] = "model",
+    checkpoint: Checkpoint = None,
+    method: Method = "model",
     weights: Annotated[str, typer.Option(help="ema | raw")] = "ema",
-    steps: Annotated[int | None, typer.Option(help="sampler steps", min=1)] = None,
-    seed: Annotated[int, typer.Option(help="of the sampler's noise", min=0)] = 0,
-    rig: Annotated[
-        str | None,
-        typer.Option(help="file or name; default: the checkpoint's, or spider4 by --f-pix"),
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            help="of the panorama, as 1024x512; default: trained, or as fine as the views"
-        ),
-    ] = None,
-    f_pix: Annotated[float, typer.Option(help="geometric: focal length in pixels …")] = 220.0,
-    f_pix_size: Annotated[int, typer.Option(help="geometric: … of a view this wide")] = 560,
-    xi: Annotated[float, typer.Option(help="geometric: UCM ξ")] = 0.85,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
-    precision: Annotated[str, typer.Option(help="model: fp32 | bf16")] = "fp32",
-    compile: Annotated[
-        bool, typer.Option("--compile", help="model: by torch.compile, which takes minutes first")
-    ] = False,
-    refine: Annotated[
-        str | None,
-        typer.Option(
-            help="from the overlaps: gain | rotation | gain,rotation | none; default: as trained",
-            metavar="WHAT",
-        ),
-    ] = None,
-    reference_view: Annotated[
-        str | None,
-        typer.Option(help="with --refine: this view's exposure and pose stay", metavar="NAME"),
-    ] = None,
+    steps: Steps = None,
+    seed: Seed = 0,
+    rig: RigName = None,
+    size: Size = None,
+    f_pix: FPix = 220.0,
+    f_pix_size: FPixSize = 560,
+    xi: Xi = 0.85,
+    device: Device = "cpu",
+    precision: Precision = "fp32",
+    compile: Compile = False,
+    refine: Refine = None,
+    reference_view: ReferenceView = None,
     blend: Annotated[str, typer.Option(help="geometric: feather | multiband | none")] = "feather",
-    kernel: Annotated[
-        str, typer.Option(help="geometric: lanczos | bicubic | bilinear")
-    ] = "lanczos",
+    kernel: KernelName = "lanczos",
     mask: Annotated[
         Path | None, typer.Option(help="PNG to write: 255 seen, 0 filled", metavar="PATH")
     ] = None,
@@ -91,19 +103,10 @@ def video(
         list[Path], typer.Argument(help="the views by name (`*_front.*`) or in the rig's order")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="an .mp4 file")],
-    checkpoint: Annotated[
-        str | None, typer.Option(help="folder, run_name[@best|@last] or .onnx file")
-    ] = None,
-    method: Annotated[str, typer.Option(help="model | geometric")] = "model",
-    rig: Annotated[
-        str | None, typer.Option(help="file or name; default: the checkpoint's, or spider4")
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            help="of the panorama, as 1024x512; default: trained, or as fine as the views"
-        ),
-    ] = None,
+    checkpoint: Checkpoint = None,
+    method: Method = "model",
+    rig: RigName = None,
+    size: Size = None,
     offset: Annotated[
         list[str] | None,
         typer.Option(help="seconds to add to a view's times; repeatable", metavar="VIEW=SECONDS"),
@@ -116,27 +119,17 @@ def video(
     seconds: Annotated[float | None, typer.Option(help="how long; default: to the end")] = None,
     codec: Annotated[str, typer.Option(help="h264 | hevc | av1")] = "h264",
     crf: Annotated[int, typer.Option(help="the encoder's quality: 0 lossless … 51 worst")] = 18,
-    refine: Annotated[
-        str | None,
-        typer.Option(
-            help="from the overlaps: gain | rotation | gain,rotation | none; default: as trained",
-            metavar="WHAT",
-        ),
-    ] = None,
-    reference_view: Annotated[
-        str | None,
-        typer.Option(help="with --refine: this view's exposure and pose stay", metavar="NAME"),
-    ] = None,
-    kernel: Annotated[
-        str, typer.Option(help="geometric: lanczos | bicubic | bilinear")
-    ] = "lanczos",
-    steps: Annotated[int | None, typer.Option(help="model: sampler steps", min=1)] = None,
-    seed: Annotated[int, typer.Option(help="model: of the sampler's noise", min=0)] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")] = "cpu",
-    precision: Annotated[str, typer.Option(help="model: fp32 | bf16")] = "fp32",
-    compile: Annotated[
-        bool, typer.Option("--compile", help="model: by torch.compile, which takes minutes first")
-    ] = False,
+    refine: Refine = None,
+    reference_view: ReferenceView = None,
+    kernel: KernelName = "lanczos",
+    f_pix: FPix = 220.0,
+    f_pix_size: FPixSize = 560,
+    xi: Xi = 0.85,
+    steps: Steps = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    precision: Precision = "fp32",
+    compile: Compile = False,
 ) -> None:
     """The videos of a rig's views to one 360° video. Ctrl-C leaves what was done, playable.
 
@@ -149,7 +142,8 @@ def video(
 
     job = StitchJob(
         videos, output, method, checkpoint, steps=steps, seed=seed, rig=rig,
-        size=None if size is None else size_from(size), device=device, precision=precision,
-        compile=compile, refine=refine, reference_view=reference_view, kernel=kernel,
+        size=None if size is None else size_from(size), f_pix=f_pix, f_pix_size=f_pix_size, xi=xi,
+        device=device, precision=precision, compile=compile, refine=refine,
+        reference_view=reference_view, kernel=kernel,
     )  # fmt: skip
     stitch_videos(VideoJob(job, offset or [], audio, codec, crf, start, seconds))
