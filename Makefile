@@ -11,7 +11,7 @@ quickstart: .venv/installed
 	$(BIN)/spidereye quickstart $(if $(DATA),--data "$(DATA)")
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 slow: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
