@@ -24,7 +24,7 @@ from spidereye.server.metrics import Metrics
 from spidereye.server.middleware import BodyLimit, Observer
 from spidereye.server.models import Models
 from spidereye.server.samples import SAMPLES, sample_view, sample_views
-from spidereye.server.stitch_request import Made, StitchRequest, Upload, Wanted
+from spidereye.server.stitch_request import FORMATS, Made, StitchRequest, Upload, Wanted
 
 _PAGE = Path(__file__).parent / "page"  # built from web/
 _NO_PAGE = (
@@ -40,6 +40,7 @@ def create_app(models: Models, limits: Limits | None = None) -> FastAPI:
     limits = limits or Limits()
     metrics = Metrics()
     queue = JobQueue(limits, metrics.ended)
+    metrics.waiting.set_function(lambda: len(queue))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -86,7 +87,6 @@ def create_app(models: Models, limits: Limits | None = None) -> FastAPI:
         )
         sound = await run_in_threadpool(StitchRequest.checked, models, limits, uploads, wanted)
         job = queue.submit(sound.make, sound.bytes)
-        metrics.waiting.set(len(queue))
         if not wait:
             place = f"/api/jobs/{job.id}"
             return JSONResponse(_state(job, queue), 202, headers={"Location": place})
@@ -156,7 +156,6 @@ def create_app(models: Models, limits: Limits | None = None) -> FastAPI:
     @app.get("/metrics", response_class=PlainTextResponse)
     def prometheus() -> Response:
         """For Prometheus."""
-        metrics.waiting.set(len(queue))
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
     if (_PAGE / "index.html").is_file():
@@ -222,9 +221,9 @@ def _made(job: Job) -> Made:
 
 def _panorama(job: Job) -> Response:
     made = _made(job)
-    suffix = made.media_type.partition("/")[2].replace("jpeg", "jpg")
-    headers = {"Content-Disposition": f'inline; filename="panorama.{suffix}"', "X-Job": job.id}
-    return Response(made.picture, media_type=made.media_type, headers=headers)
+    name = f"panorama.{made.format}"
+    headers = {"Content-Disposition": f'inline; filename="{name}"', "X-Job": job.id}
+    return Response(made.picture, media_type=FORMATS[made.format], headers=headers)
 
 
 async def _events(job: Job, queue: JobQueue, request: Request) -> AsyncIterator[str]:

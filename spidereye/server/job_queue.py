@@ -3,7 +3,6 @@
 What waits is bounded in number and bytes, what is finished in number and age.
 """
 
-import itertools
 import logging
 import secrets
 import threading
@@ -22,14 +21,13 @@ QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed"
 FINISHED = (DONE, FAILED, CANCELLED)
 
 
-@dataclass
+@dataclass(eq=False)  # one job is no other, whatever it says
 class Job:
     """work: what to do, returning the result.   size: bytes that it holds while it waits.
     error, status: a sentence and an HTTP status where it failed.   created, finished: monotonic
     seconds."""
 
     id: str
-    number: int
     work: Callable[[], Any] | None
     size: int
     state: str = QUEUED
@@ -52,7 +50,6 @@ class JobQueue:
         self._limits, self._observe = limits, observe
         self._waiting: deque[Job] = deque()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
-        self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="stitching", daemon=True)
@@ -70,7 +67,7 @@ class JobQueue:
                 raise Refused(429, f"{len(self._waiting)} jobs wait already; try again later")
             if held > 1e6 * self._limits.queue_megabytes:
                 raise Refused(429, "too many large pictures wait already; try again later")
-            job = Job(secrets.token_urlsafe(12), next(self._numbers), work, size)
+            job = Job(secrets.token_urlsafe(12), work, size)
             self._jobs[job.id] = job
             self._waiting.append(job)
             self._forget()
@@ -88,9 +85,7 @@ class JobQueue:
     def position(self, job: Job) -> int:
         """How many jobs are before this one; 0 where it runs or is finished."""
         with self._changed:
-            if job.state != QUEUED:
-                return 0
-            return 1 + sum(1 for other in self._waiting if other.number < job.number)
+            return 1 + self._waiting.index(job) if job in self._waiting else 0
 
     def cancel(self, job: Job) -> None:
         """Take it out of the queue; one that runs is let finish and its result dropped."""

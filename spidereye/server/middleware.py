@@ -1,9 +1,10 @@
 """What stands between the network and the application, as plain ASGI: Starlette's own kind of
 middleware hides from it that a client hung up."""
 
-import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+
+from starlette.responses import JSONResponse
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -49,7 +50,7 @@ class BodyLimit:
             return
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > self._most:
-            await self._refuse(send)
+            await self._refuse(scope, receive, send)
             return
         got, answered = 0, False
 
@@ -70,15 +71,9 @@ class BodyLimit:
             await self._app(scope, counted, sending)
         except _TooLarge:
             if not answered:
-                await self._refuse(send)
+                await self._refuse(scope, receive, send)
 
-    async def _refuse(self, send: Send) -> None:
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         text = f"a request has at most {self._most / 1e6:g} MB; send smaller or fewer pictures"
-        body = json.dumps({"error": text}).encode()
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),
-        ]
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        answer = JSONResponse({"error": text}, 413, headers={"Connection": "close"})
+        await answer(scope, receive, send)

@@ -2,7 +2,8 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from spidereye.shot_files import by_name
 from spidereye.shots import calibrated_sizes
 from spidereye.stitch_job import natural_width, size_from
 from spidereye.stitched import Panorama
+from spidereye.stitcher import Stitcher
 
 FORMATS = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 _MOST_RIG = 100_000  # bytes of a rig file
@@ -48,11 +50,8 @@ class Upload:
         """(width, height) by the header. Raises Refused for what is no picture, or too large."""
         if not self.data:
             raise Refused(400, f"{self.label} is empty; send the picture itself")
-        try:
+        with _refusing():
             width, height = probe(self.label, io.BytesIO(self.data))
-        except PictureError as error:
-            large = isinstance(error, TooManyPixels)
-            raise Refused(413 if large else 415, str(error)) from error
         if width * height > limits.pixels:
             raise Refused(
                 413,
@@ -63,10 +62,8 @@ class Upload:
 
     def picture(self) -> np.ndarray:
         """Decoded. Raises Refused for what is damaged."""
-        try:
+        with _refusing():
             return read_picture(self.label, file=io.BytesIO(self.data))
-        except PictureError as error:
-            raise Refused(415, str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -89,10 +86,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Made:
-    """picture, count: encoded.   about: what people should know, for JSON."""
+    """picture, count: encoded.   format: of FORMATS.   about: what people should know, for JSON."""
 
     picture: bytes
-    media_type: str
+    format: str
     count: bytes
     about: dict[str, Any]
 
@@ -101,12 +98,8 @@ class Made:
 class StitchRequest:
     """A request that was found sound: what `make` needs."""
 
-    models: Models
-    model: str
-    rig: Rig
+    stitcher: Stitcher
     views: tuple[Upload | None, ...]
-    size: tuple[int, int] | None
-    refine: tuple[str, ...] | None
     steps: int | None
     seed: int
     format: str
@@ -125,22 +118,20 @@ class StitchRequest:
             raise Refused(422, f"format is one of {', '.join(FORMATS)}, got {wanted.format!r}")
         if wanted.seed < 0 or (wanted.steps is not None and not 1 <= wanted.steps <= 100):
             raise Refused(422, "seed is 0 or more, steps are 1 to 100")
-        sizes = [upload.size(limits) for upload in uploads]
+        for upload in uploads:
+            upload.size(limits)
         model = wanted.model or models.default
         rig = _rig(models, model, uploads, wanted)
         views = _ordered(uploads, rig)
         size = None if wanted.size is None else size_from(wanted.size)
         if size is None and model == GEOMETRIC:
-            width = min(natural_width(rig, [one[0] for one in sizes]), limits.width)
+            widths = [None if view is None else view.size(limits)[0] for view in views]
+            width = min(natural_width(rig, widths), limits.width)
             size = width, width // 2
         if size is not None and size[0] > limits.width:
             raise Refused(413, f"panoramas are at most {limits.width} pixels wide, got {size[0]}")
-        refine = _refinements(wanted.refine)
-        request = cls(
-            models, model, rig, views, size, refine, wanted.steps, wanted.seed, wanted.format
-        )
-        models.stitcher(model, rig, size, refine)  # which says what does not fit
-        return request
+        stitcher = models.stitcher(model, rig, size, _refinements(wanted.refine))
+        return cls(stitcher, views, wanted.steps, wanted.seed, wanted.format)
 
     @property
     def bytes(self) -> int:
@@ -149,25 +140,19 @@ class StitchRequest:
 
     def make(self) -> Made:
         """The panorama. Raises Refused or SpiderEyeError for pictures that cannot be stitched."""
-        stitcher = self.models.stitcher(self.model, self.rig, self.size, self.refine)
         pictures = [None if view is None else view.picture() for view in self.views]
-        made = stitcher(pictures, steps=self.steps, seed=self.seed)
+        made = self.stitcher(pictures, steps=self.steps, seed=self.seed)
         file = io.BytesIO()
         sources = [io.BytesIO(view.data) for view in self.views if view is not None]
         save_panorama(file, f".{self.format}", made.picture, sources)
         _, count = cv2.imencode(".png", made.count)
-        return Made(
-            file.getvalue(),
-            FORMATS[self.format],
-            count.tobytes(),
-            self._about(made, stitcher.origin),
-        )
+        return Made(file.getvalue(), self.format, count.tobytes(), self._about(made))
 
-    def _about(self, made: Panorama, origin: str) -> dict[str, Any]:
+    def _about(self, made: Panorama) -> dict[str, Any]:
         height, width = made.picture.shape[:2]
         return {
             "size": [width, height],
-            "origin": origin,
+            "origin": self.stitcher.origin,
             "seen": round(float(sphere_fraction(torch.from_numpy(made.seen))), 4),
             "misalignment_degrees": round(math.degrees(made.misalignment), 3),
             "corrections": [
@@ -181,6 +166,16 @@ class StitchRequest:
             ],
             "notes": list(made.notes),
         }
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """What is wrong with a picture as the answer to a request."""
+    try:
+        yield
+    except PictureError as error:
+        large = isinstance(error, TooManyPixels)
+        raise Refused(413 if large else 415, str(error)) from error
 
 
 def _rig(models: Models, model: str, uploads: Sequence[Upload], wanted: Wanted) -> Rig:
