@@ -9,17 +9,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from spidereye.cpu import processor_name
+
 
 def machine(threads: int, dtype: str = "float32") -> dict[str, str]:
     """Processor, cores, threads, versions and dtype, for the head of a table and its JSON."""
-    cpu = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        cpu = next(line.split(":")[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        pass
     return {
-        "cpu": cpu,
+        "cpu": processor_name(),
         "cores": str(len(os.sched_getaffinity(0))),
         "threads": str(threads),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",

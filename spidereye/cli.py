@@ -20,7 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    help="N fisheye views to one 360° panorama. `spidereye quickstart` shows all of it in minutes.",
+    help="N fisheye views to one 360° panorama. `spidereye quickstart` shows all of it.",
 )
 app.add_typer(rig_app, name="rig")
 app.add_typer(data_app, name="data")
@@ -193,7 +193,7 @@ def quickstart(
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Train a small model in a few minutes, evaluate it, and write a report with pictures.
+    """Train a small model, evaluate it, and write a report with pictures.
 
     Examples:
 

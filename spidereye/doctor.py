@@ -4,12 +4,11 @@ import os
 import platform
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import torch
 
 from spidereye.coverage import coverage
-from spidereye.cpu import keep_large_buffers
+from spidereye.cpu import keep_large_buffers, processor_name
 from spidereye.errors import SpiderEyeError
 from spidereye.precision import has_bfloat16
 from spidereye.rig import NAMED_RIGS
@@ -59,15 +58,9 @@ def _lines() -> list[tuple[str, str]]:
 
 
 def _processor() -> str:
-    name = platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.split(":")[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        pass
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    capability = torch.backends.cpu.get_cpu_capability()
-    return f"{name}, {cores} cores, {torch.get_num_threads()} PyTorch threads, {capability}"
+    threads, capability = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
+    return f"{processor_name()}, {cores} cores, {threads} PyTorch threads, {capability}"
 
 
 def _gpus() -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from rich.console import Console
 
 from spidereye.coverage import coverage
 from spidereye.errors import SpiderEyeError
+from spidereye.progress import notes_console
 from spidereye.rig import Rig
 from spidereye.rig_files import write_rig
 from spidereye.rig_guess import (
@@ -122,7 +122,7 @@ def _numbers(what: str, text: str, count: int | None = None) -> list[float]:
 
 
 def _say(output: Path, rig: Rig, views: Sequence[FoundView], lens: LensGuess) -> None:
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console = notes_console()
     for view, camera in zip(views, rig.cameras, strict=True):
         console.print(f"{camera.name}: {view.line()}")
         for doubt in view.warnings:

@@ -24,7 +24,7 @@ from spidereye.self_calibration import Refinement
 from spidereye.setup import announce_rig, build_accelerator, make_dataset, say
 from spidereye.sources import open_source
 from spidereye.train import train
-from spidereye.weights import find_checkpoint, load_weights
+from spidereye.weights import Found, find_checkpoint, load_weights
 
 
 def run_job(name: str, overrides: list[str], config_dir: str | None, command: str) -> None:
@@ -47,10 +47,15 @@ def _time_stamp() -> str:
     return broadcast_object_list(stamps)[0]
 
 
+def _found(specification: str, overrides: list[str]) -> Found:
+    """The checkpoint of a specification, where the overrides say that runs are."""
+    given = [item.split("=", 1)[1] for item in overrides if item.startswith("runs_dir=")]
+    return find_checkpoint(specification, given[-1] if given else Config.runs_dir)
+
+
 def evaluate_checkpoint(specification: str, overrides: list[str]) -> None:
     """Evaluate a checkpoint with its own configuration, changed by the overrides."""
-    given = [item.split("=", 1)[1] for item in overrides if item.startswith("runs_dir=")]
-    found = find_checkpoint(specification, given[-1] if given else Config.runs_dir)
+    found = _found(specification, overrides)
     if not found.is_ours:
         raise SpiderEyeError(
             f"{found.path} carries no configuration; evaluate it with one: spidereye train "
@@ -69,8 +74,7 @@ def distill_checkpoint(specification: str, overrides: list[str], command: str) -
     command: what was typed.
     Raises SpiderEyeError for a checkpoint that carries no configuration, and a student's.
     """
-    given = [item.split("=", 1)[1] for item in overrides if item.startswith("runs_dir=")]
-    found = find_checkpoint(specification, given[-1] if given else Config.runs_dir)
+    found = _found(specification, overrides)
     if not found.is_ours:
         raise SpiderEyeError(
             f"{found.path} carries no configuration; name one: spidereye train -cn SpiderEye "

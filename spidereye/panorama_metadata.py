@@ -8,6 +8,7 @@ Viewers show a picture as 360° when its XMP says so in Google's GPano schema
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -37,8 +38,7 @@ def write_panorama(
 ) -> None:
     """Write an equirectangular panorama as write_picture does, with metadata that lets viewers show
     it as 360°, and time and place of the pictures it was made of. Raises PictureError."""
-    height, width = panorama.shape[:2]
-    write_picture(path, panorama, xmp=sphere_xmp(width, height), exif=carried_exif(pictures))
+    write_picture(path, panorama, **_metadata(panorama, pictures))
 
 
 def save_panorama(
@@ -48,9 +48,14 @@ def save_panorama(
     pictures: Sequence[Path | BinaryFile] = (),
 ) -> None:
     """The same into an open file, in the format of a suffix that pictures are written with."""
+    save_picture(file, suffix, panorama, **_metadata(panorama, pictures))
+
+
+def _metadata(
+    panorama: UInt8[np.ndarray, "H W 3"], pictures: Sequence[Path | BinaryFile]
+) -> dict[str, Any]:
     height, width = panorama.shape[:2]
-    xmp, exif = sphere_xmp(width, height), carried_exif(pictures)
-    save_picture(file, suffix, panorama, xmp=xmp, exif=exif)
+    return {"xmp": sphere_xmp(width, height), "exif": carried_exif(pictures)}
 
 
 def sphere_xmp(width: int, height: int) -> bytes:

@@ -18,6 +18,11 @@ from rich.progress import (
 LOG_EVERY = 15.0  # seconds between lines where there is no terminal
 
 
+def notes_console() -> Console:
+    """Where commands say what people should know beside the result: stderr, lines as they are."""
+    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
 class Meter:
     """Counts steps towards a total. `say` is whatever should be seen beside the count."""
 

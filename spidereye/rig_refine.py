@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from spidereye.errors import SpiderEyeError
 from spidereye.free_parameters import FREEDOMS, Freedom
@@ -20,7 +19,7 @@ from spidereye.overlaps import Stranger, strangers
 from spidereye.picture_writing import write_picture
 from spidereye.pictures import PictureError
 from spidereye.pose_refinement import Refined, refine_poses, work_of
-from spidereye.progress import progress
+from spidereye.progress import notes_console, progress
 from spidereye.refinement_chart import refinement_picture
 from spidereye.rig import Rig, yaw_pitch_roll
 from spidereye.rig_files import load_rig, write_rig
@@ -73,7 +72,7 @@ def refine_files(job: RefineJob) -> RigRefinement:
     plot = _checked_outputs(job)
     rig = load_rig(job.rig)
     reference = _reference(rig, job)
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console = notes_console()
     found, notes = find_shots(job.shots, rig)
     sizes, good, more = reduced_sizes(found, rig, _PER_DEGREE)
     with stop_after_step() as stop:

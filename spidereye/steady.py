@@ -6,7 +6,7 @@ found, so that nothing jumps from frame to frame.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,7 +32,7 @@ class Poses:
     misalignment: float
 
     @classmethod
-    def of(cls, stitcher: Stitcher, shots: Sequence[Images]) -> "Poses":
+    def of(cls, stitcher: Stitcher, shots: Iterable[Images]) -> "Poses":
         """From a few moments of a video; the rig as it is where rotations are not to be refined."""
         found = [stitcher.calibrate(images) for images in shots]
         seen = [one for one in found if one is not None]
@@ -51,10 +51,9 @@ class SteadyCalibration:
 
     def __init__(self, stitcher: Stitcher, poses: Poses):
         self._stitcher, self._poses = stitcher, poses
-        self._target: Calibrated | None = None
-        self._compared = -math.inf
-        self._seconds = -math.inf
-        self._gain = self._offset = torch.zeros(())
+        self._target: Calibrated | None = None  # what was found last
+        self._now: Calibrated | None = None  # what is applied
+        self._compared = self._seconds = -math.inf  # when that was
 
     def at(self, seconds: float, images: Images) -> Calibrated | None:
         """For the frame at so many seconds, which are not less than those asked for before; None
@@ -62,26 +61,22 @@ class SteadyCalibration:
         if not self._stitcher.refine:
             return None
         if self._target is None or seconds - self._compared >= INTERVAL - 1e-6:
-            self._compare(seconds, images)
-        assert self._target is not None
+            self._target, self._compared = self._found(images), seconds
+        now, target = self._now or self._target, self._target
         share = 1 - math.exp(-(seconds - self._seconds) / _LAG)
-        self._gain = _nearer(self._gain, self._target.gain, share)
-        self._offset = _nearer(self._offset, self._target.offset, share)
-        self._seconds = seconds
-        return replace(self._target, gain=self._gain, offset=self._offset)
+        gain = _nearer(now.gain, target.gain, share)
+        offset = _nearer(now.offset, target.offset, share)
+        self._now, self._seconds = replace(target, gain=gain, offset=offset), seconds
+        return self._now
 
-    def _compare(self, seconds: float, images: Images) -> None:
+    def _found(self, images: Images) -> Calibrated:
         colours = [what for what in self._stitcher.refine if what == "gain"]
         found = self._stitcher.calibrate(images, self._poses.rig, colours)
-        first = self._target is None
         if found is None:  # rotations alone, which are known
             count = len(self._poses.rig.cameras)
             ones = torch.ones(count, 3, dtype=torch.float64)
             found = Calibrated([], self._poses.rig.cameras, ones, 0 * ones, 0.0, (), [])
-        self._target = replace(found, misalignment=self._poses.misalignment)
-        self._compared = seconds
-        if first:
-            self._gain, self._offset, self._seconds = found.gain, found.offset, seconds
+        return replace(found, misalignment=self._poses.misalignment)
 
 
 def _nearer(

@@ -15,6 +15,7 @@ from spidereye.coverage import ENOUGH_COVERAGE, Coverage, angular_resolution, co
 from spidereye.errors import SpiderEyeError
 from spidereye.panorama_metadata import write_panorama
 from spidereye.pictures import probe
+from spidereye.progress import notes_console
 from spidereye.rig import NAMED_RIGS, Rig, spider4
 from spidereye.rig_files import load_rig
 from spidereye.self_calibration import REFINEMENTS
@@ -123,7 +124,7 @@ class StitchJob:
 def stitch_files(job: StitchJob) -> None:
     """Make the panorama and say what was seen. Raises SpiderEyeError for what cannot be done."""
     job.check()
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console = notes_console()
     if job.method == "model":
         stitcher = model_stitcher(job)
         job = _by_name(job, stitcher.rig, console)

@@ -19,7 +19,8 @@ from spidereye.interrupt import Interrupt, stop_after_step
 from spidereye.panorama_metadata import write_panorama
 from spidereye.picture_writing import check_suffix
 from spidereye.pictures import PictureError
-from spidereye.progress import progress
+from spidereye.progress import notes_console, progress
+from spidereye.resuming import is_done, started
 from spidereye.rig import fingerprint
 from spidereye.shot_files import ShotFiles, find_shots, listed
 from spidereye.stitch_job import (
@@ -50,7 +51,7 @@ def stitch_shots(job: StitchJob, suffix: str = ".jpg") -> None:
     """
     job.check()
     check_suffix(job.output / f"panorama{suffix}")
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console = notes_console()
     names = [str(image) for image in job.images]
     stitcher = model_stitcher(job) if job.method == "model" else None
     rig = stitcher.rig if stitcher is not None else rig_of(job)
@@ -60,8 +61,8 @@ def stitch_shots(job: StitchJob, suffix: str = ".jpg") -> None:
     say_coverage(job, stitcher, console)
     for note in notes:
         console.print(f"note: {note}")
-    started = _settle(job, stitcher, suffix)
-    todo = [shot for shot in shots if not _is_done(shot, outputs[shot.name], started)]
+    since = _settle(job, stitcher, suffix)
+    todo = [shot for shot in shots if not is_done([outputs[shot.name]], shot.paths, since)]
     done = len(shots) - len(todo)
     bad: list[str] = []
     with stop_after_step() as stop, progress("panoramas", len(shots), done) as meter:
@@ -130,20 +131,8 @@ def _settle(job: StitchJob, stitcher: Stitcher, suffix: str) -> int:
         "precision": job.precision, "suffix": suffix, "mask": job.mask and str(job.mask),
     }  # fmt: skip
     text = json.dumps(settings, indent=2) + "\n"
-    try:
-        if record.read_text(encoding="utf-8") == text:
-            return record.stat().st_mtime_ns
-    except FileNotFoundError:
-        pass
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpiderEyeError(f"{record} cannot be read: {error}; choose another folder") from error
-    write_whole(record, text)
-    return record.stat().st_mtime_ns
-
-
-def _is_done(shot: ShotFiles, output: Path, started: int) -> bool:
-    try:
-        newest = max(started, *(path.stat().st_mtime_ns for path in shot.paths))
-        return output.stat().st_mtime_ns >= newest
-    except OSError:
-        return False
+    since = started(record, text)
+    if since is None:
+        write_whole(record, text)
+        since = record.stat().st_mtime_ns
+    return since

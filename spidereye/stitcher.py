@@ -203,9 +203,12 @@ class Stitcher:
 
         refine: in place of the stitcher's own; where that is nothing, so is what is found, None.
         Other parameters and errors as for a panorama."""
+        refine = self.refine if refine is None else refine
+        if not refine:
+            return None
         rig = rig or self.rig
         self._check_number(rig)
-        return self._read(images, rig, None, self.refine if refine is None else refine).found
+        return self._read(images, rig, None, refine).found
 
     def _read(
         self, images: Images, rig: Rig, found: Calibrated | None, refine: Sequence[str]

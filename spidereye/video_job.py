@@ -9,7 +9,7 @@ from rich.console import Console
 
 from spidereye.errors import SpiderEyeError
 from spidereye.interrupt import Interrupt, stop_after_step
-from spidereye.progress import progress
+from spidereye.progress import notes_console, progress
 from spidereye.shot_files import by_name
 from spidereye.shots import file_labels
 from spidereye.sphere_boxes import say_spherical
@@ -71,7 +71,7 @@ def stitch_videos(job: VideoJob) -> None:
     """Make the video and say what was seen. Raises SpiderEyeError for what cannot be done, and
     Interrupt after Ctrl-C, with a video of what was done in its place."""
     job.check()
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    console = notes_console()
     stitcher = model_stitcher(job.stitch) if job.stitch.method == "model" else None
     rig = stitcher.rig if stitcher is not None else rig_of(job.stitch)
     paths = [path for path in by_name(job.stitch.pictures, rig) if path is not None]
@@ -83,11 +83,12 @@ def stitch_videos(job: VideoJob) -> None:
     videos = ViewVideos.open(paths, _offsets(job.offsets, labels))
     moments = videos.moments(job.start, job.seconds)
     with ViewFrames(videos) as frames:
-        some = list(frames.pictures(_spread(moments)))
         if stitcher is None:
-            widths = [None if frame is None else frame.shape[1] for frame in some[0]]
+            (first,) = frames.pictures(moments[:1])
+            widths = [None if frame is None else frame.shape[1] for frame in first]
             stitcher = geometric_stitcher(job.stitch, widths)
         say_coverage(job.stitch, stitcher, console)
+        some = frames.pictures(_spread(moments)) if stitcher.refine else ()
         steady = SteadyCalibration(stitcher, Poses.of(stitcher, some))
         sound = _sound(job.sound, videos, labels, moments)
         done = _write(job, stitcher, frames, moments, steady, sound, console)

@@ -26,7 +26,6 @@ from av.video.reformatter import ColorRange, Colorspace
 CODECS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1"}
 SUFFIXES = (".mp4", ".mov", ".m4v")
 _CLOCK = Fraction(1, 90_000)  # seconds; what MPEG counts in
-_KEYFRAMES = 2  # a second at least: players seek to them
 _BT709 = 1  # colour primaries, transfer and matrix (ITU-T H.273)
 # What MP4 holds; other sound becomes AAC.
 _SOUND = ("aac", "mp3", "ac3", "eac3", "opus", "alac", "flac")
@@ -75,7 +74,8 @@ class PanoramaVideo:
             self._stream.codec_context.codec_tag = "hvc1"
             self._stream.options |= {"x265-params": "log-level=none"}
         context = self._stream.codec_context
-        context.gop_size = max(1, round(1 / interval / _KEYFRAMES) * 2)
+        # About a second from keyframe to keyframe: players seek to them.
+        context.gop_size = max(1, 2 * round(1 / interval / 2))
         context.time_base = _CLOCK
         context.color_primaries = context.color_trc = context.colorspace = _BT709
         context.color_range = ColorRange.MPEG

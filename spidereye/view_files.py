@@ -25,6 +25,7 @@ from spidereye.picture_writing import write_picture as write
 from spidereye.pictures import PictureError, read_picture, resize_area, to_float, to_uint8
 from spidereye.progress import progress
 from spidereye.render import Quality, render_each
+from spidereye.resuming import is_done, started
 from spidereye.rig import Rig, fingerprint
 from spidereye.rig_files import write_rig
 from spidereye.sources.folder import complaint
@@ -100,8 +101,8 @@ def render_files(
     bad = [trouble.text for trouble in map(complaint, panoramas) if trouble is not None]
     if bad:
         raise SpiderEyeError(_listed("cannot be rendered; mend them or leave them out", bad))
-    started = _settle(rig, files, folder, {"quality": quality, "suffix": suffix})
-    todo = [path for path in panoramas if not _is_done(path, outputs[path], started)]
+    since = _settle(rig, files, folder, {"quality": quality, "suffix": suffix})
+    todo = [path for path in panoramas if not is_done(outputs[path], [path], since)]
     done = len(panoramas) - len(todo)
     with stop_after_step() as stop, progress("views", len(panoramas), done) as meter:
         for number, path in enumerate(todo):
@@ -192,14 +193,9 @@ def _settle(rig: Rig, files: Sequence[ViewFile], folder: Path, settings: dict[st
     record = folder / "views.json"
     text = json.dumps({"format": _FORMAT, **settings, "rig": fingerprint(rig)}, indent=2) + "\n"
     masks = [folder / f"{file.name}_mask.png" for file in files]
-    try:
-        same = record.read_text(encoding="utf-8") == text
-        if same and all(path.exists() for path in (*masks, folder / "rig.yaml")):
-            return record.stat().st_mtime_ns
-    except FileNotFoundError:
-        pass
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpiderEyeError(f"{record} cannot be read: {error}; choose another folder") from error
+    since = started(record, text)
+    if since is not None and all(path.exists() for path in (*masks, folder / "rig.yaml")):
+        return since
     seen = [camera.mask()[None] for camera in rig.cameras]
     white = [(torch.where(mask, 1.0, -1.0)[:, None].expand(1, 3, -1, -1), mask) for mask in seen]
     for path, file in zip(masks, files, strict=True):
@@ -207,14 +203,6 @@ def _settle(rig: Rig, files: Sequence[ViewFile], folder: Path, settings: dict[st
     write_rig(rig, folder / "rig.yaml")
     write_whole(record, text)
     return record.stat().st_mtime_ns
-
-
-def _is_done(panorama: Path, outputs: Sequence[Path], started: int) -> bool:
-    try:
-        newest = max(panorama.stat().st_mtime_ns, started)
-        return all(output.stat().st_mtime_ns >= newest for output in outputs)
-    except OSError:
-        return False
 
 
 def _read(path: Path) -> Float[Tensor, "1 3 H W"]:
