@@ -1,8 +1,8 @@
 """How fast the decoder is, at which size, against the published form of its attention.
 
 Baselines in the same run: the same network with a dense N x N bias, rebuilt in every block as
-published, and cached; with the same layout and allocator settings on both sides, and once more with
-the C library's defaults, which is what a user of the published form gets. Each case is a process of
+published, and cached, with the same layout and allocator settings on both sides; and once the
+published form as its user gets it, with the C library's defaults. Each case is a process of
 its own. XS, S, M at 256x128, batch 1 and 8, 1 and 12 steps: eager, compiled, ONNX Runtime, and
 bfloat16 where the device computes in it; S up to 2048x1024, and the exponents of time and memory
 against pixels.
@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from cases import given_case, matrix_rate, run_case, timed
 from decode_tables import WIDTHS, cells_of, report
-from dense_attention import DenseAttention, make_dense
+from dense_attention import FORMS, DenseAttention, make_dense, make_published
 from machine import machine
 from torch import Tensor
 
@@ -43,8 +43,12 @@ def decoder_of(case: dict[str, Any]) -> UViT:
     decoder = UViT(DecoderConfig.named(case["size"])).eval().requires_grad_(False)
     for parameter in decoder.parameters():
         parameter.add_(0.02 * torch.randn_like(parameter))
-    if case["form"] in ("rebuilt", "cached"):
+    if case["form"] == "published":
+        make_published(decoder)
+    elif case["form"] in FORMS:
         make_dense(decoder, case["form"] == "cached")
+    if case["tuned"]:
+        decoder = decoder.to(memory_format=torch.channels_last)
     return decoder.to(case["device"])
 
 
@@ -140,9 +144,9 @@ def cases(parts: list[str], device: str) -> Iterator[dict[str, Any]]:
     if "dense" in parts:
         yield plain | {"part": "dense"}
         yield plain | {"part": "dense", "form": "cached"}
-        yield plain | {"part": "dense", "form": "rebuilt", "runs": 2}
-        yield plain | {"part": "dense", "tuned": False}
-        yield plain | {"part": "dense", "form": "rebuilt", "tuned": False, "runs": 1}
+        yield plain | {"part": "dense", "form": "rebuilt", "runs": 1}
+        yield plain | {"part": "dense", "tuned": False, "runs": 1}
+        yield plain | {"part": "dense", "form": "published", "tuned": False, "runs": 1}
     on_cpu = device == "cpu"
     if "sizes" in parts:
         half = [] if on_cpu and not has_bfloat16(torch.device(device)) else ["bf16"]
@@ -151,6 +155,7 @@ def cases(parts: list[str], device: str) -> Iterator[dict[str, Any]]:
             small = plain | {"part": "sizes", "size": size, "width": 256, "runs": 5}
             if size == "M" and on_cpu:
                 yield small | {"tuned": False}
+                yield small | {"tuned": False, "form": "published"}
             for form in forms:
                 yield small | {"form": form}
             yield small | {"steps": 12, "runs": 1}

@@ -1,4 +1,4 @@
-"""Local attention as it is published: every cell against every cell, with a dense N x N bias.
+"""The decoder as it is published: attention of every cell to every cell, with a dense N x N bias.
 
 The baseline of the speed benchmarks, with LocalAttention's parameters: `rebuilt` makes the bias
 anew in every block and every step, as the published code does; `cached` keeps each block's.
@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spidereye.attention import REACH, LocalAttention
+from spidereye.layers import Upsample
 
-FORMS = ("rebuilt", "cached")
+FORMS = ("rebuilt", "cached")  # of the bias
 
 
 class DenseAttention(nn.Module):
@@ -49,6 +50,26 @@ def dense_bias(table: Tensor, height: int, width: int) -> Tensor:
     index = (down * (2 * REACH + 1) + across).masked_fill(~inside, 0)
     bias = table.flatten(0, 1).T[:, index]  # [heads, N, N]
     return bias.masked_fill(~inside, -torch.inf)
+
+
+class PublishedUpsample(nn.Module):
+    """Enlarged first and then convolved. like: whose parameters."""
+
+    def __init__(self, like: Upsample):
+        super().__init__()
+        self.conv = like.conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0))
+
+
+def make_published(network: nn.Module) -> None:
+    """Replace whatever the published code does otherwise: attention and upsampling."""
+    make_dense(network, cached=False)
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, Upsample):
+                setattr(module, name, PublishedUpsample(child))
 
 
 def make_dense(network: nn.Module, cached: bool) -> None:

@@ -1,8 +1,9 @@
 """How long a training step takes, against the plain form of it.
 
 f8c4 and decoder M, 128-px views to 256x128, batch 2, AdamW, gradients clipped, EMA. The plain form
-has a dense bias in every block, an EMA parameter by parameter, no compiling, and the C library's
-defaults; what each of ours brings is a row of its own. Each is a process of its own.
+is the published one, with a dense bias in every block, an EMA parameter by parameter, no compiling,
+and the C library's defaults; what each of ours brings is a row of its own. Each is a process of its
+own.
 
     python benchmarks/train_step.py                    about 15 minutes on two cores
     python benchmarks/train_step.py --encoder-width 32 --decoder XS
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 from cases import given_case, run_case, timed
-from dense_attention import make_dense
+from dense_attention import make_published
 from machine import machine, show
 
 from spidereye.conditions import Conditions
@@ -54,7 +55,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     config = ModelConfig(encoder, DecoderConfig.named(case["decoder"]), panorama_size=size)
     model = SpiderEyeModel(config)
     if case["dense"]:
-        make_dense(model.decoder, cached=False)
+        make_published(model.decoder)
     model.to(device)
     loss = TrainingLoss(model, LossWeights())
     ema = EMA(model, EmaConfig(start_iter=0))

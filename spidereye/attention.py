@@ -64,12 +64,12 @@ class LocalAttention(nn.Module):
         key = _blocks(_padded(key, REACH, self.padding), REACH)  # [B, blocks, 484, D]
         value = _blocks(_padded(value, REACH, self.padding), REACH)
         bias = self._bias(height, width).to(query.dtype)  # [blocks or 1, heads, 64, 484]
-        # PyTorch has fast kernels for 4 dimensions only: blocks join the batch where all have the
-        # same bias, else the heads.
-        shared = bias.shape[0] == 1
+        # PyTorch has fast kernels for 4 dimensions only, the last of them contiguous: blocks join
+        # the batch where its samples need no biases of their own, else the heads.
+        to_batch = bias.shape[0] == 1 or batch == 1
         parts = [self._split_heads(part) for part in (query, key, value)]
-        joined = [part.flatten(0, 1) if shared else part.flatten(1, 2) for part in parts]
-        mask = bias if shared else bias.flatten(0, 1)[None]
+        joined = [part.flatten(0, 1) if to_batch else part.flatten(1, 2) for part in parts]
+        mask = bias if to_batch else bias.flatten(0, 1)[None]
         out = F.scaled_dot_product_attention(*joined, attn_mask=mask).reshape(parts[0].shape)
         out = out.transpose(-3, -2).reshape(batch, rows, columns, BLOCK, BLOCK, channels)
         out = out.transpose(2, 3).reshape(batch, rows * BLOCK, columns * BLOCK, channels)
@@ -82,10 +82,10 @@ class LocalAttention(nn.Module):
         device = str(self.relative_bias.device)
         # An embedding, because its gradient is deterministic where that of indexing is not.
         bias = F.embedding(_window_index(device), self.relative_bias.flatten(0, 1)).permute(2, 0, 1)
-        attended = _within(device)[None, None]
+        attended = _within(device)[None]
         if self.padding == "zeros":
-            attended = attended & _on_grid(height, width, device)[:, None, None]
-        return bias.masked_fill(~attended, -torch.inf)
+            attended = _attended(height, width, device)
+        return torch.where(attended[:, None], bias, -torch.inf)
 
 
 def _padded(
@@ -102,9 +102,7 @@ def _blocks(x: Float[Tensor, "B h w D"], halo: int = 0) -> Float[Tensor, "B n ce
     """Every block of a padded grid with `halo` cells around it."""
     side, channels = BLOCK + 2 * halo, x.shape[-1]
     x = x.unfold(1, side, BLOCK).unfold(2, side, BLOCK)  # [B, rows, columns, D, side, side]
-    return (
-        x.flatten(1, 2).flatten(-2).transpose(-2, -1).reshape(x.shape[0], -1, side * side, channels)
-    )
+    return x.permute(0, 1, 2, 4, 5, 3).reshape(x.shape[0], -1, side * side, channels)
 
 
 def _table(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -140,7 +138,8 @@ def _offsets(device: str) -> tuple[Int[Tensor, "q k"], Int[Tensor, "q k"]]:
 
 
 @_table
-def _on_grid(height: int, width: int, device: str) -> Bool[Tensor, "n k"]:
-    """For each block: which cells of the block and its halo lie on the grid."""
+def _attended(height: int, width: int, device: str) -> Bool[Tensor, "n q k"]:
+    """For each block: which keys are within a query's window and on the grid."""
     grid = torch.ones(1, height, width, 1, device=device)
-    return _blocks(_padded(grid, REACH), REACH)[0, :, :, 0] > 0
+    on_grid = _blocks(_padded(grid, REACH), REACH)[0, :, :, 0] > 0  # [n, k]
+    return _within(device) & on_grid[:, None]

@@ -19,6 +19,7 @@ from spidereye.layers import (
     Upsample,
     conv3x3,
     modulate,
+    modulate_cells,
     resize_nearest,
 )
 from spidereye.transformer import FeedForward, TransformerBlock
@@ -240,8 +241,8 @@ class ResidualBlock(nn.Module):
         context: Float[Tensor, "B K zH zW"],
     ) -> Float[Tensor, "B D H W"]:
         # The 1x1 conv before the resizing is the same function for 64 times less work.
-        scale, shift = resize_nearest(self.modulation1(context), x).chunk(2, dim=1)
-        h = self.conv1(F.silu(modulate(self.norm1(x), scale, shift)))
+        scale, shift = self.modulation1(context).chunk(2, dim=1)
+        h = self.conv1(F.silu(modulate_cells(self.norm1(x), scale, shift)))
         scale, shift = self.modulation2(F.silu(time))[:, :, None, None].chunk(2, dim=1)
         h = self.conv2(F.silu(modulate(self.norm2(h), scale, shift)))
         return self.shortcut(x) + h

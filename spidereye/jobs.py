@@ -16,7 +16,7 @@ from spidereye.config_files import config_from_dict, config_to_dict, load_config
 from spidereye.errors import SpiderEyeError
 from spidereye.evaluate import Evaluation, evaluate
 from spidereye.judges import Judges
-from spidereye.model import SpiderEyeModel
+from spidereye.model import SpiderEyeModel, as_used
 from spidereye.protocols import PROTOCOLS
 from spidereye.render import RenderPlan
 from spidereye.report import contact_sheet, print_table, write_results
@@ -129,7 +129,7 @@ def run_evaluation(config: Config, folder: Path | None = None) -> list[Evaluatio
     weights: Weights = "ema" if config.ssdd.weights == "ema" else "raw"
     origin = load_weights(model, found, weights)
     say(accelerator, f"evaluating {origin}")
-    model.eval().requires_grad_(False).to(accelerator.device)
+    as_used(model).to(accelerator.device)
     return _evaluate(config, accelerator, model, origin, folder or config.run_folder)
 
 

@@ -124,6 +124,13 @@ class SpiderEyeModel(nn.Module):
         return self.fusion(torch.stack(list(latents), dim=1))
 
 
+def as_used(model: SpiderEyeModel) -> SpiderEyeModel:
+    """The model, changed for use instead of training. Channels last makes convolutions of large
+    pictures up to a third faster; on CPUs their backward pass is slower for it."""
+    model.eval().requires_grad_(False)
+    return model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
 def parameter_count(module: nn.Module) -> int:
     """Number of parameters of a network."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -11,7 +11,7 @@ from spidereye.checkpoint import Weights, read_config
 from spidereye.config import Config
 from spidereye.config_files import config_from_dict
 from spidereye.errors import SpiderEyeError
-from spidereye.model import SpiderEyeModel
+from spidereye.model import SpiderEyeModel, as_used
 from spidereye.onnx_networks import OnnxNetworks
 from spidereye.precision import check_precision
 from spidereye.rig import Rig
@@ -111,4 +111,4 @@ class Trained:
             return self.networks
         if compile:
             self.networks.compile_networks()
-        return self.networks.to(device)
+        return as_used(self.networks).to(device)
