@@ -6,22 +6,26 @@ shot can be kept on disk: with `draws` a panorama has only so many different sho
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from spidereye.batches import Batch, PanoramaDataset, Renderer
 from spidereye.conditioning import Conditioner
-from spidereye.conditions import Conditions, collated, flattened, restored
+from spidereye.conditions import Conditions, collated, flattened, restored, with_views
+from spidereye.degradation import Degradation
 from spidereye.picture_cache import PictureCache
 from spidereye.pictures import to_float, to_uint8
 from spidereye.protocols import off_centre
 from spidereye.randomness import generator
+from spidereye.render import RenderPlan, select
 from spidereye.rig import Rig, fingerprint
+from spidereye.rig_variety import drawn_rig
 from spidereye.scene_batches import SceneDataset, SceneRenderer
 from spidereye.sources.scenes import NearScenes
 
@@ -38,6 +42,18 @@ class Parallax:
 
     share: float = 0.0
     off_centre: tuple[float, float] = (0.05, 0.15)
+
+
+@dataclass(frozen=True)
+class Variety:
+    """What real rigs are like, beside jitter.
+
+    rigs: share of the samples that a rig drawn at random sees instead of the configured one.
+    degraded: share whose views are vignetted, soft, noisy or compressed.
+    """
+
+    rigs: float = 0.0
+    degraded: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,15 +80,16 @@ class ConditionedDataset(Dataset[ConditionedSample]):
         render: Renderer,
         conditioner: Conditioner,
         parallax: Parallax,
+        variety: Variety,
         draws: int | None = None,
         cache: PictureCache | None = None,
     ):
         self.panoramas, self.render, self.conditioner = panoramas, render, conditioner
-        self.parallax, self.draws = parallax, draws
+        self.parallax, self.variety, self.draws = parallax, variety, draws
         self._cache = cache if draws else None
         settings = (
             _VERSION, conditioner.config, panoramas.size, fingerprint(render.rig), render.plan,
-            render.jitter, render.seed, parallax,
+            render.jitter, render.seed, parallax, variety,
         )  # fmt: skip
         self._settings = repr(settings)
 
@@ -99,10 +116,12 @@ class ConditionedDataset(Dataset[ConditionedSample]):
     def _made(self, draw: int, index: int) -> dict[str, Tensor]:
         source = generator(self.render.seed, "parallax", draw, index)
         lot, place = torch.rand(2, generator=source, dtype=torch.float64).tolist()
+        render = self._renderer(draw, index)
         if lot < self.parallax.share:
-            batch = self._near(draw * len(self) + index, place)
+            batch = self._near(render.rig, draw * len(self) + index, place)
         else:
-            batch = self.render([self.panoramas[index]], draw)
+            batch = render([self.panoramas[index]], draw)
+        batch = self._degraded(batch, draw, index)
         conditions = condition_each(self.conditioner, batch)[0]
         kept = {
             name: part.half() if part.is_floating_point() else part
@@ -110,27 +129,52 @@ class ConditionedDataset(Dataset[ConditionedSample]):
         }
         return {"panorama": to_uint8(batch.panorama[0]), **kept}
 
-    def _near(self, number: int, place: float) -> Batch:
+    def _renderer(self, draw: int, index: int) -> Renderer:
+        """Of the sample's rig."""
+        source = generator(self.render.seed, "rig", draw, index)
+        if float(torch.rand((), generator=source, dtype=torch.float64)) >= self.variety.rigs:
+            return self.render
+        rig = drawn_rig(source, self.render.rig.cameras[0].lens.width)
+        plan = RenderPlan.for_cameras(rig.cameras, self.render.plan.quality)
+        return replace(self.render, rig=rig, plan=plan)
+
+    def _near(self, rig: Rig, number: int, place: float) -> Batch:
         """A shot of the near scene of this number, by cameras off the centre."""
         low, high = self.parallax.off_centre
-        rig = off_centre(self.render.rig, low + (high - low) * place)
+        rig = off_centre(rig, low + (high - low) * place)
         scenes = NearScenes(number + 1, self.render.seed, "train")
         dataset = SceneDataset(scenes, rig.cameras, self.panoramas.size)
         return SceneRenderer(rig, torch.device("cpu"))([dataset[number]])
 
+    def _degraded(self, batch: Batch, draw: int, index: int) -> Batch:
+        source = generator(self.render.seed, "degradation", draw, index)
+        if float(torch.rand((), generator=source, dtype=torch.float64)) >= self.variety.degraded:
+            return batch
+        cameras = [select(camera, 0) for camera in batch.true_cameras]
+        camera_like = Degradation.drawn(source)
+        views = camera_like(to_uint8(batch.views[0]), cameras, source)
+        return replace(batch, views=to_float(views)[None])
+
 
 @dataclass(frozen=True)
 class ConditionedRenderer:
-    """Makes batches of such samples on `device`. rig: whose views they are."""
+    """Makes batches of such samples on `device`. rig: whose views they are, where all samples
+    share one.   views: so many have all samples, those that a rig does not have being black and
+    seen by nothing; None: as many as the rig.
+    """
 
     rig: Rig
     device: torch.device
+    views: int | None = None
 
     def __call__(self, samples: Sequence[ConditionedSample], epoch: int = 0) -> Batch:
         """The batch of these samples. Its views are self-calibrated where the conditions are; its
         cameras are the rig's own, which the networks do not ask for any more."""
         panorama = torch.stack([sample.panorama for sample in samples]).to(self.device)
-        conditions = collated([restored(sample.conditions) for sample in samples]).to(self.device)
+        each = [restored(sample.conditions) for sample in samples]
+        if self.views is not None:
+            each = [with_views(conditions, self.views) for conditions in each]
+        conditions = collated(each).to(self.device)
         views = conditions.views
         assert isinstance(views, Tensor)
         cameras = self.rig.cameras
@@ -139,11 +183,15 @@ class ConditionedRenderer:
             to_float(panorama),
             cameras,
             cameras,
-            self._mask.expand(len(samples), *self._mask.shape),
+            self._masks(views.shape[1]).expand(len(samples), -1, -1, -1),
             [sample.index for sample in samples],
             [sample.name for sample in samples],
             conditions,
         )
+
+    def _masks(self, views: int) -> Bool[Tensor, "N h w"]:
+        """Of the rig's own views, and nothing for further ones."""
+        return F.pad(self._mask, (0, 0, 0, 0, 0, views - len(self._mask)), value=False)
 
     @cached_property
     def _mask(self) -> Bool[Tensor, "N h w"]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -132,6 +133,22 @@ class Conditions(NamedTuple):
 def collated(conditions: Sequence[Conditions]) -> Conditions:
     """Shots of the same number and sizes of views as one batch."""
     return _mapped(lambda *parts: torch.cat(parts), *conditions)
+
+
+def with_views(conditions: Conditions, count: int) -> Conditions:
+    """The same with black views that nothing sees added up to `count`, so that shots of rigs of
+    different numbers of views make one batch. The networks make the same of it.
+
+    Views of one size, and a grid. Raises SpiderEyeError where there are more than `count`.
+    """
+    views, grid = conditions.views, conditions.grid
+    assert isinstance(views, Tensor) and grid is not None
+    more = count - views.shape[1]
+    if more < 0:
+        raise SpiderEyeError(f"{views.shape[1]} views where {count} are the most")
+    padded = F.pad(views, (0, 0) * 3 + (0, more), value=-1.0)
+    parts = (F.pad(part, (0, 0) * (part.ndim - 2) + (0, more)) for part in grid)
+    return conditions._replace(views=padded, grid=LatentGrid(*parts))
 
 
 def flattened(conditions: Conditions) -> dict[str, Tensor]:

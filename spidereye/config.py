@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spidereye.conditioned_batches import Parallax
+from spidereye.conditioned_batches import Parallax, Variety
 from spidereye.conditioning import Conditioner
 from spidereye.conditions import SHOT, ConditioningConfig
 from spidereye.decoder import DecoderConfig
@@ -52,6 +52,8 @@ class DatasetConfig:
     yaw_augment: bool = False  # turn the whole panorama at random, training only
     missing_view: float = 0.0  # share of training samples that lack views
     parallax_share: float = 0.0  # of training samples: near scenes, cameras off the centre
+    rig_variety: float = 0.0  # share of training samples seen by another rig, drawn at random
+    degradation: float = 0.0  # share of training samples: vignetting, blur, noise, JPEG
     off_centre: list[float] = field(default_factory=lambda: [0.05, 0.15])  # metres, from and to
     draws: int | None = None  # different shots of a panorama; None: a new one each epoch
     render: str = "training"  # quality of training views: training | exact
@@ -244,6 +246,10 @@ class Config:
         """Training's near scenes."""
         low, high = self.dataset.off_centre
         return Parallax(self.dataset.parallax_share, (low, high))
+
+    def variety(self) -> Variety:
+        """Training's other rigs, and what cameras do to pictures."""
+        return Variety(self.dataset.rig_variety, self.dataset.degradation)
 
     def conditioning(self) -> ConditioningConfig:
         """What the networks are told beside the views."""

@@ -139,6 +139,8 @@ def _check_numbers(config: Config) -> None:
         "dataset.jitter_share": data.jitter_share,
         "dataset.missing_view": data.missing_view,
         "dataset.parallax_share": data.parallax_share,
+        "dataset.rig_variety": data.rig_variety,
+        "dataset.degradation": data.degradation,
         "training.first_step": training.first_step,
     }
     for key, value in shares.items():

@@ -23,6 +23,7 @@ from spidereye.picture_cache import PictureCache
 from spidereye.render import RenderPlan, quality
 from spidereye.repa import DINOv2, RepaHead
 from spidereye.rig import Rig
+from spidereye.rig_variety import MOST_VIEWS
 from spidereye.sources import Source, open_source
 from spidereye.weights import find_checkpoint, load_weights
 
@@ -127,7 +128,9 @@ def datasets(
     conditioner, device = config.conditioner(), accelerator.device
     width, height = config.panorama_size
     names, jitter = sources["train"].names, config.jitter()
-    if conditioner is None and not config.dataset.parallax_share:
+    data = config.dataset
+    by_shot = data.parallax_share or data.rig_variety or data.degradation
+    if conditioner is None and not by_shot:
         render = Renderer(rig, fast, names, device, jitter, config.seed)
         return IndexedDataset(train), val, Renderers(render, clean)
     shots = ConditionedDataset(
@@ -135,10 +138,12 @@ def datasets(
         Renderer(rig, fast, names, torch.device("cpu"), jitter, config.seed),
         conditioner or Conditioner(config.conditioning(), height, width),
         config.parallax(),
-        config.dataset.draws,
+        config.variety(),
+        data.draws,
         picture_cache(config),
     )
-    return shots, val, Renderers(ConditionedRenderer(rig, device), clean)
+    most = max(MOST_VIEWS, len(rig.cameras)) if data.rig_variety else None
+    return shots, val, Renderers(ConditionedRenderer(rig, device, most), clean)
 
 
 def build_loss(
