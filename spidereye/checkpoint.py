@@ -12,7 +12,7 @@ It is written to a temporary folder, synced and renamed, so that a crash leaves 
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -46,18 +46,34 @@ class Checkpoint:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Replace `folder` by this checkpoint. Raises SpiderEyeError where it cannot be written (a full
     disk, say); the previous checkpoint is then still whole and in place."""
+
+    def write(new: Path) -> None:
+        _write_tensors(new / "raw.safetensors", checkpoint.raw)
+        _write_tensors(new / "ema.safetensors", checkpoint.ema)
+        _write_tensors(new / "training.safetensors", checkpoint.training_tensors)
+        _write_text(new / "training.json", json.dumps(checkpoint.training, indent=1))
+        if checkpoint.rig is not None:
+            write_rig(checkpoint.rig, new / RIG)
+
+    _replace(folder, checkpoint.config, write)
+
+
+def save_for_use(folder: Path, ema: Mapping[str, Tensor], config: dict[str, Any]) -> None:
+    """Replace `folder` by a checkpoint to use or to start from, not to resume: EMA weights alone,
+    in half precision. Errors as of save_checkpoint."""
+    half = {name: part.half() if part.is_floating_point() else part for name, part in ema.items()}
+    _replace(folder, config, lambda new: _write_tensors(new / "ema.safetensors", half))
+
+
+def _replace(folder: Path, config: dict[str, Any], write: Callable[[Path], None]) -> None:
+    """The folder by one that `write` fills, whole or not at all."""
     new, old = _beside(folder, "new"), _beside(folder, "old")
     recover(folder)
     try:
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
-        _write_tensors(new / "raw.safetensors", checkpoint.raw)
-        _write_tensors(new / "ema.safetensors", checkpoint.ema)
-        _write_tensors(new / "training.safetensors", checkpoint.training_tensors)
-        _write_text(new / "config.yaml", yaml.safe_dump(checkpoint.config, sort_keys=False))
-        _write_text(new / "training.json", json.dumps(checkpoint.training, indent=1))
-        if checkpoint.rig is not None:
-            write_rig(checkpoint.rig, new / RIG)
+        _write_text(new / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        write(new)
         sizes = {path.name: path.stat().st_size for path in sorted(new.iterdir())}
         _write_text(new / MANIFEST, json.dumps(sizes, indent=1))
         _sync_folder(new)
@@ -119,7 +135,10 @@ def read_weights(folder: Path, weights: Weights) -> dict[str, Tensor]:
     """One of a checkpoint's two sets of weights. Raises SpiderEyeError for an incomplete copy."""
     recover(folder)
     _verify(folder)
-    return load_file(folder / f"{weights}.safetensors")
+    file = folder / f"{weights}.safetensors"
+    if not file.is_file():
+        raise SpiderEyeError(f"{folder} holds its EMA weights only; leave weights at ema")
+    return load_file(file)
 
 
 def _verify(folder: Path) -> None:

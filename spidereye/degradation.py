@@ -105,4 +105,3 @@ def _packed(levels: UInt8[np.ndarray, "h w 3"], quality: int | None) -> UInt8[np
     flags = [cv2.IMWRITE_JPEG_QUALITY, quality]
     encoded = cv2.imencode(".jpg", levels[..., ::-1], flags)[1]
     return cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1]
-

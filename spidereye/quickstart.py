@@ -23,9 +23,13 @@ from spidereye.html_report import write_report
 from spidereye.jobs import run_evaluation
 from spidereye.model import build_on_meta, parameter_count
 from spidereye.run_log import read_log
+from spidereye.sample_shots import sample_shot
+from spidereye.stitch_job import StitchJob, stitch_files
 from spidereye.train import train
+from spidereye.whole_files import write_whole
 
 NAME = "quickstart"
+_SAMPLE = "scene 1"
 # At the sizes of quickstart.yaml on two cores of a server CPU; an evaluation is of 12 panoramas.
 SECONDS_PER_STEP, SECONDS_PER_EVALUATION = 1.1, 12
 
@@ -61,6 +65,20 @@ def run_quickstart(data: Path | None, overrides: list[str]) -> None:
     entries = read_log(config.run_folder / "metrics.jsonl")
     write_report(config.run_folder, evaluations, entries, about, report, config.rig().names)
     print(f"report: {report} (open it in a browser)")
+    _stitch_a_sample(report.parent)
+
+
+def _stitch_a_sample(folder: Path) -> None:
+    """Views of a scene in files, their panorama by the package's own weights, and what to try
+    next."""
+    views = {name: folder / "views" / f"{name}.jpg" for name in sample_shot(_SAMPLE)}
+    for name, picture in sample_shot(_SAMPLE).items():
+        write_whole(views[name], picture)
+    stitch_files(StitchJob([*views.values()], folder / "panorama.jpg"))
+    pictures = shlex.join(map(str, views.values()))
+    print("try next:")
+    print(f"  spidereye stitch {pictures} -o panorama.jpg")
+    print("  spidereye serve          # the same in a browser, at http://127.0.0.1:8000")
 
 
 def _overridden(key: str, overrides: list[str]) -> bool:

@@ -102,4 +102,3 @@ def _lens(draw: _Draws, half_angle: float, circle: float, size: int) -> Lens:
         except SpiderEyeError:  # this one does not see so far
             continue
     raise AssertionError("unreachable")
-

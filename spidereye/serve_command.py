@@ -7,13 +7,15 @@ from typing import Annotated
 import typer
 
 from spidereye.errors import SpiderEyeError, require_extra
+from spidereye.released import RELEASED
 
 
 def serve(
     checkpoint: Annotated[
         list[str] | None,
         typer.Option(
-            help="folder, run_name[@best|@last] or .onnx file; NAME=… names it; repeatable",
+            help="folder, run_name[@best|@last] or .onnx file; NAME=… names it; repeatable; "
+            f"default: {RELEASED}",
         ),
     ] = None,
     rig: Annotated[
@@ -43,7 +45,7 @@ def serve(
     except ImportError as error:
         raise require_extra("web", error.name or "fastapi") from error
     models = Models.load(
-        dict(_named(one, "model") for one in checkpoint or ()),
+        dict(_named(one, "model") for one in checkpoint or (f"{RELEASED}={RELEASED}",)),
         dict(_named(one, Path(one).stem) for one in rig or ()),
         device,
     )

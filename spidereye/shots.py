@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spidereye.camera import Camera, Crop
 from spidereye.errors import SpiderEyeError
-from spidereye.pictures import read_picture, resize_area, to_float, to_uint8
+from spidereye.pictures import probe, read_picture, resize_area, to_float, to_uint8
 from spidereye.rig import Rig
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
@@ -105,6 +105,20 @@ def in_order(images: Images, rig: Rig) -> list[Picture | None]:
             f"{', '.join(labels)}"
         )
     return [images.get(label) for label in labels]
+
+
+def widths_of(images: Sequence[Picture | None]) -> list[int | None]:
+    """Pixels across each picture, None for one that is missing; of files by their header.
+    Raises PictureError for a damaged one."""
+    return [None if image is None else _width(image) for image in images]
+
+
+def _width(image: Picture) -> int:
+    if isinstance(image, str | Path):
+        return probe(Path(image))[0]
+    if isinstance(image, Image.Image):
+        return image.width
+    return image.shape[-1] if isinstance(image, Tensor) else image.shape[1]
 
 
 def present(images: Sequence[Picture | None], rig: Rig) -> tuple[list[Picture], Rig]:

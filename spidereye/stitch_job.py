@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool
 from rich.console import Console
 
-from spidereye.coverage import ENOUGH_COVERAGE, Coverage, angular_resolution, coverage
+from spidereye.coverage import ENOUGH_COVERAGE, Coverage, coverage
 from spidereye.errors import SpiderEyeError
 from spidereye.panorama_metadata import write_panorama
 from spidereye.pictures import probe
@@ -21,7 +21,7 @@ from spidereye.rig_files import load_rig
 from spidereye.self_calibration import REFINEMENTS
 from spidereye.setup import coverage_warning
 from spidereye.shot_files import by_name
-from spidereye.shots import calibrated_sizes, file_labels, files_of
+from spidereye.shots import file_labels
 from spidereye.stitched import Correction, Panorama
 from spidereye.stitcher import Stitcher
 from spidereye.stitching import BLENDS
@@ -274,16 +274,3 @@ def geometric_stitcher(job: StitchJob, widths: Sequence[int | None]) -> Stitcher
         kernel=job.kernel,
         device=job.device,
     )
-
-
-def natural_width(rig: Rig, file_widths: Sequence[int | None]) -> int:
-    """A panorama as fine as the views are on average over what they see, in whole 64s. None for the
-    width of a file that is missing."""
-    finest = 0.0
-    calibrated = [width for width, _ in calibrated_sizes(rig)]
-    for camera, file in zip(rig.cameras, files_of(rig), strict=True):
-        # With too few files read_shot explains it; the width is of no matter then.
-        given = file_widths[file] if file < len(file_widths) else None
-        if given is not None:
-            finest = max(finest, angular_resolution(camera).mean * given / calibrated[file])
-    return max(64, 64 * round(360 * finest / 64))

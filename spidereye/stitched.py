@@ -9,8 +9,12 @@ from jaxtyping import Bool, UInt8
 
 from spidereye.rig import Rig
 from spidereye.rotation import angle_between
-from spidereye.self_calibration import Calibrated
-from spidereye.shots import Shot
+from spidereye.self_calibration import Calibrated, self_calibrate
+from spidereye.shots import Images, Shot, files_of, in_order, present, read_shot, with_black
+
+# Pixels of the views that self-calibration compares. Its finest comparison is at 1°, for which it
+# shrinks views itself: of 190° to 285 pixels.
+_COMPARED = 512
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,44 @@ class ReadyShot:
     missing: tuple[str, ...]
     found: Calibrated | None
     notes: tuple[str, ...]
+
+    @classmethod
+    def read(
+        cls,
+        images: Images,
+        rig: Rig,
+        refine: Sequence[str],
+        reference: int | None = None,
+        found: Calibrated | None = None,
+        all_views: bool = False,
+    ) -> "ReadyShot":
+        """A shot's pictures read, and calibrated by `refine` unless it is known what that finds.
+
+        reference: number of the view whose exposure and pose stay; None: the mean of all.
+        all_views: a view that is missing is a black one, for networks of a fixed number of views.
+        Raises SpiderEyeError for a wrong number or shape of pictures, and where all are missing.
+        """
+        listed = in_order(images, rig)
+        there, seeing = present(listed, rig)
+        pairs = zip(rig.cameras, files_of(rig), strict=True)
+        missing = tuple(camera.name for camera, file in pairs if listed[file] is None)
+        if all_views:
+            there, seeing = with_black(listed, rig), rig
+        notes = ()
+        if reference is not None and rig.names[reference] in missing:
+            notes = (
+                f"{rig.names[reference]} is the reference but missing: colours and poses are those "
+                "of all views together",
+            )
+            reference = None
+        elif reference is not None:
+            reference = seeing.names.index(rig.names[reference])
+        shot = read_shot(there, seeing)
+        if found is None and refine:
+            small = shot.shrunk(_COMPARED)
+            radius = shot.rig.sphere_radius
+            found = self_calibrate(small.views, small.rig.cameras, refine, reference, radius)
+        return cls(shot, seeing, missing, found, notes)
 
     def panorama(
         self,

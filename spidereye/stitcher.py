@@ -14,18 +14,21 @@ import torch
 from spidereye.checkpoint import Weights
 from spidereye.config import Config
 from spidereye.errors import SpiderEyeError
+from spidereye.natural_size import natural_width
+from spidereye.recent import Recent
+from spidereye.released import RELEASED
 from spidereye.rig import Rig
-from spidereye.self_calibration import REFINEMENTS, Calibrated, self_calibrate
+from spidereye.self_calibration import REFINEMENTS, Calibrated
 from spidereye.shot_stitching import ModelStitch, ShotStitch
-from spidereye.shots import Images, Shot, files_of, in_order, present, read_shot, with_black
+from spidereye.shots import Images, in_order, widths_of
 from spidereye.stitched import Panorama, ReadyShot
 from spidereye.stitching import BLENDS, Blend
 from spidereye.trained import Trained
 from spidereye.view_sampling import KERNELS, Kernel
+from spidereye.weights import is_released
 
-# Pixels of the views that self-calibration compares. Its finest comparison is at 1°, for which it
-# shrinks views itself: of 190° to 285 pixels.
-_COMPARED = 512
+_SIZES = 2  # of panoramas that stand ready, where pictures have several
+_WIDEST = 2048  # pixels of a panorama that nobody asked to be so wide
 
 
 class Stitcher:
@@ -47,9 +50,16 @@ class Stitcher:
         kernel: str = "lanczos",
         precision: str = "fp32",
         compile: bool = False,
+        fits: bool = False,
     ):
-        """See `geometric` and `load`."""
-        self.rig, self.size = rig, size
+        """See `geometric` and `load`. fits: panoramas are as fine as the pictures (see `fitted`),
+        `size` only where nothing is known of them."""
+        self.rig, self.size, self.fits = rig, size, fits
+        self._sizes = Recent(_SIZES)
+        self._options = {
+            "device": device, "refine": refine, "reference_view": reference_view,
+            "precision": precision, "compile": compile,
+        }  # fmt: skip
         self.origin = "geometric stitch" if trained is None else trained.origin
         self.device = torch.device(device)
         self.config = Config() if trained is None else trained.config
@@ -83,7 +93,7 @@ class Stitcher:
     @classmethod
     def load(
         cls,
-        checkpoint: str | Path,
+        checkpoint: str | Path = RELEASED,
         weights: Weights = "ema",
         device: str = "cpu",
         runs_dir: str = "runs",
@@ -97,11 +107,12 @@ class Stitcher:
     ) -> "Stitcher":
         """A stitcher with the model, rig and sizes of a checkpoint of ours.
 
-        checkpoint: a folder, `run_name`, `run_name@best`, `run_name@last`, a Hugging Face id, or an
-        .onnx file of `spidereye export`, which takes the steps that it was exported with.
+        checkpoint: the name of weights that come with the package, a folder, `run_name`,
+        `run_name@best`, `run_name@last`, a Hugging Face id, or an .onnx file of `spidereye export`,
+        which takes the steps that it was exported with.
         rig: in place of the checkpoint's; any where its fusion is spherical.
-        size: (W, H) of the panoramas in place of the checkpoint's, W = 2H; the views that the
-        encoder sees grow with it.
+        size: (W, H) of the panoramas, W = 2H; the views that the encoder sees grow with it. None:
+        what the checkpoint was trained with, and with the package's own as fine as the pictures.
         refine: what the overlaps of each shot correct before the networks see it; None: what they
         were trained with (ssdd.refine).   reference_view: as for `geometric`.
         precision: fp32, or bf16 where the device computes in it.   compile: let torch.compile make
@@ -120,6 +131,7 @@ class Stitcher:
         return cls(
             rig, trained.config.panorama_size, trained, device,
             refine=refine, reference_view=reference_view, precision=precision, compile=compile,
+            fits=size is None and is_released(str(checkpoint), runs_dir),
         )  # fmt: skip
 
     @classmethod
@@ -147,6 +159,22 @@ class Stitcher:
             rig, size, device=device,
             refine=refine, reference_view=reference_view, blend=blend, kernel=kernel,
         )  # fmt: skip
+
+    def fitted(self, images: Images, rig: Rig | None = None) -> "Stitcher":
+        """The stitcher of panoramas about as fine as these pictures, up to 2048 pixels wide; itself
+        where its size was given. Parameters as for a panorama."""
+        if not self.fits or self.trained is None:
+            return self
+        rig = rig or self.rig
+        widths = widths_of(in_order(images, rig))
+        width = self.trained.nearest_width(min(natural_width(rig, widths), _WIDEST))
+
+        def make() -> Stitcher:
+            assert self.trained is not None
+            size = width, width // 2
+            return Stitcher(self.rig, size, self.trained.at_size(size), **self._options)
+
+        return self._sizes.find(str(width), make)
 
     @property
     def takes_cameras(self) -> bool:
@@ -188,6 +216,8 @@ class Stitcher:
         would be alone, to the rounding of sums. Parameters and errors as for one shot."""
         if self.trained is not None:
             self.trained.check_rig(rig)
+        if self.fits and shots:
+            return self.fitted(shots[0], rig).batch(shots, rig, steps, seed, found)
         rig = rig or self.rig
         self._check_number(rig)
         read = [self._read(images, rig, found, self.refine) for images in shots]
@@ -213,26 +243,8 @@ class Stitcher:
     def _read(
         self, images: Images, rig: Rig, found: Calibrated | None, refine: Sequence[str]
     ) -> ReadyShot:
-        listed = in_order(images, rig)
-        there, seeing = present(listed, rig)
-        pairs = zip(rig.cameras, files_of(rig), strict=True)
-        missing = tuple(camera.name for camera, file in pairs if listed[file] is None)
-        if self.by_model is not None and not self.by_model.takes_any_rig:
-            there, seeing = with_black(listed, rig), rig
-        reference = self._reference(rig)
-        notes = ()
-        if self.reference_view in missing:
-            reference = None
-            notes = (
-                f"{self.reference_view} is the reference but missing: colours and poses are those "
-                "of all views together",
-            )
-        elif reference is not None:
-            reference = seeing.names.index(rig.names[reference])
-        shot = read_shot(there, seeing)
-        if found is None:
-            found = _calibrated(shot, refine, reference)
-        return ReadyShot(shot, seeing, missing, found, notes)
+        all_views = self.by_model is not None and not self.by_model.takes_any_rig
+        return ReadyShot.read(images, rig, refine, self._reference(rig), found, all_views)
 
     def _by_geometry(self, read: ReadyShot) -> Panorama:
         picture, count = self.stitch(read.shot, read.rig, read.found)
@@ -289,10 +301,3 @@ class Stitcher:
                 f"{', '.join(rig.names)}"
             )
         return rig.names.index(self.reference_view)
-
-
-def _calibrated(shot: Shot, refine: Sequence[str], reference: int | None) -> Calibrated | None:
-    if not refine:
-        return None
-    small = shot.shrunk(_COMPARED)
-    return self_calibrate(small.views, small.rig.cameras, refine, reference, shot.rig.sphere_radius)

@@ -71,20 +71,32 @@ class Trained:
                 f"{self.origin} was exported for panoramas of {own[0]}x{own[1]}: for others take a "
                 "checkpoint folder"
             )
-        config = copy.deepcopy(self.config)
-        factor = self.networks.config.encoder.factor
-        cells = config.dataset.im_size // factor, own[1] // math.lcm(_DOWNSAMPLING, factor)
-        unit = own[0] // math.gcd(*cells)
+        config, unit = copy.deepcopy(self.config), self._unit
         if size[0] != 2 * size[1] or size[0] < 1 or size[0] % unit:
             raise SpiderEyeError(
                 f"panoramas of {size[0]}x{size[1]} cannot be made: this model takes W = 2H with W "
-                f"a multiple of {unit}, such as {max(1, round(size[0] / unit)) * unit}"
+                f"a multiple of {unit}, such as {self.nearest_width(size[0])}"
             )
         # In a rig of a file, or at f_pix_size, focal lengths follow the views' size.
         config.dataset.f_pix_size = config.dataset.f_pix_size or config.dataset.im_size
         config.dataset.im_size = config.dataset.im_size * size[0] // own[0]
         config.ssdd.decoder_image_size = list(size)
         return replace(self, config=config)
+
+    def nearest_width(self, width: int) -> int:
+        """Of the panoramas that the networks can make, the nearest to so many pixels."""
+        if isinstance(self.networks, OnnxNetworks):
+            return self.config.panorama_size[0]
+        return max(1, round(width / self._unit)) * self._unit
+
+    @property
+    def _unit(self) -> int:
+        """Panoramas' widths are multiples of it, for views and cells to be whole numbers."""
+        assert isinstance(self.networks, SpiderEyeModel)
+        width, height = self.config.panorama_size
+        factor = self.networks.config.encoder.factor
+        cells = self.config.dataset.im_size // factor, height // math.lcm(_DOWNSAMPLING, factor)
+        return width // math.gcd(*cells)
 
     def check_rig(self, rig: Rig | None) -> None:
         """Raises SpiderEyeError for a rig in place of one that an ONNX file holds."""

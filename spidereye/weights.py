@@ -1,8 +1,8 @@
 """Finding weights and filling networks with them, strictly.
 
-A specification is a path, `run_name`, `run_name@best`, `run_name@last`, or a Hugging Face id. What
-it leads to is one of our checkpoint folders, or a flat safetensors file of the published family or
-of its multi-view fork.
+A specification is a path, `run_name`, `run_name@best`, `run_name@last`, the name of weights that
+come with the package, or a Hugging Face id. What it leads to is one of our checkpoint folders, or a
+flat safetensors file of the published family or of its multi-view fork.
 """
 
 import re
@@ -19,6 +19,7 @@ from spidereye.errors import SpiderEyeError
 from spidereye.filling import fill
 from spidereye.model import SpiderEyeModel
 from spidereye.published import from_published, is_published
+from spidereye.released import released
 
 AS_MADE = "set ssdd.encoder, ssdd.encoder_width, ssdd.decoder and ssdd.fusion_type as it was made"
 
@@ -53,12 +54,20 @@ def find_checkpoint(specification: str, runs_dir: str = "runs") -> Found:
     for inner in [which] if which else ["best", "last"]:
         if is_checkpoint(run / inner):
             return Found(run / inner)
+    if specification in released():
+        return Found(released()[specification])
     if re.fullmatch(r"[\w.-]+/[\w.-]+", specification):
         return _from_hub(specification)
     raise SpiderEyeError(
         f"no checkpoint {specification!r}: there is no such path, no run {run} with a checkpoint, "
-        "and it does not read like a Hugging Face id (owner/name)"
+        f"it is none of the package's own ({', '.join(released())}), and it does not read like a "
+        "Hugging Face id (owner/name)"
     )
+
+
+def is_released(specification: str, runs_dir: str = "runs") -> bool:
+    """Whether it leads to weights that come with the package."""
+    return find_checkpoint(specification, runs_dir).path in released().values()
 
 
 def load_weights(

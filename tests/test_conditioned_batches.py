@@ -9,10 +9,12 @@ from test_train import KilledError, assert_same_weights, killed_at
 
 from spidereye.batches import GlobalBatches, PanoramaDataset, loader
 from spidereye.conditioned_batches import ConditionedDataset, ConditionedRenderer
-from spidereye.conditions import flattened
+from spidereye.conditions import flattened, restored
 from spidereye.config_files import load_config
+from spidereye.model import SpiderEyeModel
 from spidereye.pictures import to_float
 from spidereye.protocols import off_centre
+from spidereye.rig_variety import MOST_VIEWS
 from spidereye.scene_batches import SceneDataset
 from spidereye.setup import build_accelerator, datasets
 from spidereye.sources.scenes import NearScenes
@@ -271,3 +273,36 @@ def test_panoramas_alone_need_no_conditions(tiny_overrides):
     assert set(dataset[0, 1].conditions) == {"views"}
     batch = renderers.train([dataset[0, 1]], 0)
     assert batch.conditions is not None and batch.conditions.grid is None
+
+
+VARIED = [
+    "dataset.rig_variety=1", "dataset.degradation=1", "dataset.parallax_share=0.3",
+    "dataset.missing_view=0.3",
+]  # fmt: skip
+
+
+def test_other_rigs_and_cameras_follow_from_seed_epoch_and_index(tiny_overrides):
+    dataset, again = made(tiny_overrides, *VARIED), made(tiny_overrides, *VARIED)
+    forth = [dataset[0, index] for index in range(4)]
+    back = [again[0, index] for index in reversed(range(4))][::-1]
+    assert all(same(one, other) for one, other in zip(forth, back, strict=True))
+    assert len({len(views(sample)) for sample in forth}) > 1
+    plain = made(tiny_overrides, "dataset.missing_view=0.3", "dataset.parallax_share=0.3")
+    assert not any(same(one, plain[0, index]) for index, one in enumerate(forth))
+
+
+def test_rigs_of_different_numbers_of_views_make_one_batch(tiny_overrides):
+    """And the networks make of a shot in it what they make of it alone."""
+    config = load_config("SpiderEye360", [*tiny_overrides, *SMALL, *VARIED])
+    dataset, _, renderers = datasets(config, build_accelerator(config))
+    samples = [dataset[0, index] for index in range(4)]
+    batch = renderers.train(samples)
+    assert batch.views.shape[:2] == (4, MOST_VIEWS) == batch.mask.shape[:2]
+    torch.manual_seed(0)
+    model = SpiderEyeModel(config.model()).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        parameter.add_(0.02 * torch.randn_like(parameter))
+    together = model.encode(batch.conditions)
+    for place, sample in enumerate(samples):
+        alone = model.encode(restored(sample.conditions))
+        assert torch.allclose(together[place : place + 1], alone, atol=1e-5)

@@ -19,9 +19,9 @@ def _benchmarks(monkeypatch):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("cached", [False, True])
-def test_the_dense_baseline_is_our_decoder(cached):
-    from dense_attention import make_dense
+@pytest.mark.parametrize("form", ["rebuilt", "cached", "published"])
+def test_the_baselines_are_our_decoder(form):
+    from dense_attention import make_dense, make_published
 
     torch.manual_seed(0)
     decoder = UViT(DecoderConfig.named("XXS"))
@@ -29,8 +29,12 @@ def test_the_dense_baseline_is_our_decoder(cached):
         parameter.add_(0.1 * torch.randn_like(parameter))
     given = (torch.randn(1, 3, 64, 128), torch.ones(1), torch.randn(1, 4, 8, 16))
     ours = decoder(*given).velocity
-    make_dense(decoder, cached)
+    if form == "published":
+        make_published(decoder)
+    else:
+        make_dense(decoder, cached=form == "cached")
     assert "DenseAttention" in repr(decoder)
+    assert ("PublishedUpsample" in repr(decoder)) == (form == "published")
     for _ in range(2):
         torch.testing.assert_close(decoder(*given).velocity, ours, rtol=1e-4, atol=1e-4)
 
@@ -52,7 +56,7 @@ def test_ratios_are_of_the_same_case_in_another_form(capsys):
 
     found = []
     for case in cases(["attention", "dense", "scaling"], "cpu"):
-        slow = {"eager": 1.0, "cached": 3.0, "rebuilt": 6.0}[case["form"]]
+        slow = {"eager": 1.0, "cached": 3.0, "rebuilt": 6.0, "published": 6.0}[case["form"]]
         seconds = slow * (1 if case["tuned"] else 4) * (case["width"] / 1024) ** 2
         result = {"median": seconds, "seconds": [seconds], "peak_mb": 1024.0 * slow}
         if case["what"] == "attention":
@@ -63,7 +67,7 @@ def test_ratios_are_of_the_same_case_in_another_form(capsys):
     assert ratios["S 1024x512: faster than dense, bias cached"] == 3
     assert ratios["S 1024x512: faster than dense, bias rebuilt"] == 6
     assert ratios["S 1024x512: peak memory of dense, bias rebuilt, over ours"] == 6
-    assert ratios["S 1024x512: faster than dense, bias rebuilt, default allocator"] == 24
+    assert ratios["S 1024x512: faster than published, default allocator and layout"] == 24
     assert ratios["S 1024x512: the allocator alone"] == 4
     assert ratios["S 1024x512: one attention layer, faster than dense, bias cached"] == 5
     assert ratios["S: exponent of time against pixels, 256 to 1024"] == pytest.approx(1.0)
@@ -91,6 +95,7 @@ def test_the_scripts_run_at_small_sizes(tmp_path):
     small = {
         "train_step.py": tiny,
         "decode.py": ["--parts", "attention"],
+        "end_to_end.py": ["--side", "32", "--encoder-width", "16", "--decoder", "XXS", "--runs", "1"],
     }
     for script, arguments in small.items():
         out = tmp_path / f"{script}.json"

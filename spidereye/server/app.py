@@ -18,12 +18,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from spidereye.errors import SpiderEyeError
+from spidereye.sample_shots import SAMPLES
 from spidereye.server.job_queue import DONE, FAILED, Job, JobQueue
 from spidereye.server.limits import Limits, Refused
 from spidereye.server.metrics import Metrics
 from spidereye.server.middleware import BodyLimit, Observer
 from spidereye.server.models import Models
-from spidereye.server.samples import SAMPLES, sample_view, sample_views
+from spidereye.server.samples import sample_view, sample_views
 from spidereye.server.stitch_request import FORMATS, Made, StitchRequest, Upload, Wanted
 
 _PAGE = Path(__file__).parent / "page"  # built from web/

@@ -17,16 +17,17 @@ from spidereye.errors import SpiderEyeError
 from spidereye.guess_job import GuessOptions, guess
 from spidereye.image_circles import brightest
 from spidereye.marked import parse_yaml
+from spidereye.natural_size import natural_width
 from spidereye.panorama_metadata import save_panorama
 from spidereye.pictures import PictureError, TooManyPixels, probe, read_picture
 from spidereye.rig import Rig
 from spidereye.rig_files import rig_from
 from spidereye.self_calibration import REFINEMENTS
 from spidereye.server.limits import Limits, Refused
-from spidereye.server.models import GEOMETRIC, Models
+from spidereye.server.models import Models
 from spidereye.shot_files import by_name
 from spidereye.shots import calibrated_sizes
-from spidereye.stitch_job import natural_width, size_from
+from spidereye.stitch_job import size_from
 from spidereye.stitched import Panorama
 from spidereye.stitcher import Stitcher
 
@@ -124,10 +125,9 @@ class StitchRequest:
         rig = _rig(models, model, uploads, wanted)
         views = _ordered(uploads, rig)
         size = None if wanted.size is None else size_from(wanted.size)
-        if size is None and model == GEOMETRIC:
+        if size is None:
             widths = [None if view is None else view.size(limits)[0] for view in views]
-            width = min(natural_width(rig, widths), limits.width)
-            size = width, width // 2
+            size = models.natural_size(model, min(natural_width(rig, widths), limits.width))
         if size is not None and size[0] > limits.width:
             raise Refused(413, f"panoramas are at most {limits.width} pixels wide, got {size[0]}")
         stitcher = models.stitcher(model, rig, size, _refinements(wanted.refine))

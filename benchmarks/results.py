@@ -1,0 +1,206 @@
+"""What released weights reach: the tables, pictures and failures of docs/results.md.
+
+On panoramas of val, 128-px views to 256x128 and larger, as the rig is and under stress, on near
+procedural scenes with parallax, and with views missing; the model by one and twelve steps, beside
+every stitch of the same views. Each case is a process of its own on one thread; those that are done
+with the same weights are not done again. Ctrl-C stops; the same command goes on.
+
+    python benchmarks/results.py                                 spidereye-small, about 25 minutes
+    python benchmarks/results.py --checkpoint mine@best --cases clean jitter --limit 4
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import torch
+from machine import machine
+from quality_measure import no_judges, pictures
+from quality_points import ADJACENT, MISSING, ONE, Point
+from quality_sweep import Sweep
+from results_page import write_page
+from safetensors.torch import save
+
+from spidereye.batches import Renderer
+from spidereye.config import Config
+from spidereye.cpu import keep_large_buffers
+from spidereye.errors import SpiderEyeError
+from spidereye.evaluate import Evaluation, score
+from spidereye.model import SpiderEyeModel, as_used, parameter_count
+from spidereye.progress import progress
+from spidereye.protocols import PROTOCOLS, shots_of
+from spidereye.released import RELEASED
+from spidereye.render import RenderPlan
+from spidereye.rig_files import load_rig
+from spidereye.self_calibration import REFINEMENTS
+from spidereye.setup import build_accelerator, make_dataset
+from spidereye.sources import open_source
+from spidereye.trained import Trained
+from spidereye.weights import find_checkpoint
+from spidereye.whole_files import write_whole
+
+MODEL = "model"
+KEPT = ("PSNR", "aligned PSNR", "SSIM", "WS-PSNR", "seam error", "PSNR unseen")
+_SHOWN = 14  # pictures of a case that are kept for the page
+
+
+@dataclass(frozen=True)
+class Case:
+    """title: for the page.   width: of the panorama.   protocol: of evaluation, or "".
+    missing: a value of the sweep's axis of missing views, or 0.   rig: a named one.
+    steps: of the sampler."""
+
+    title: str
+    width: int = 256
+    protocol: str = ""
+    missing: float = 0.0
+    rig: str = "spider4"
+    steps: tuple[int, ...] = (1, 12)
+
+
+CASES = {
+    "clean": Case("the rig as it is", protocol="clean"),
+    "jitter": Case("views turned by up to 3°, exposures and tints changed", protocol="jitter"),
+    "parallax": Case("near procedural scenes, cameras 10 cm off the centre", protocol="parallax"),
+    "clean 512": Case("the rig as it is", 512, "clean", steps=(1,)),
+    "jitter 512": Case("views turned and recoloured", 512, "jitter", steps=(1,)),
+    "clean 1024": Case("the rig as it is", 1024, "clean", steps=(1,)),
+    "jitter 1024": Case("views turned and recoloured", 1024, "jitter", steps=(1,)),
+    "two missing": Case("two adjacent views of four missing", missing=ADJACENT, steps=(1,)),
+    "one missing": Case("one view of three missing", missing=ONE, rig="tri190", steps=(1,)),
+}
+
+
+def configured(trained: Trained, case: Case, arguments: argparse.Namespace) -> Config:
+    """The weights' configuration for a case."""
+    config = trained.at_size((case.width, case.width // 2)).config
+    data = config.dataset
+    data.type, data.root, data.limit = "folder", str(arguments.data), arguments.limit
+    data.num_workers, data.cache = 0, False
+    if case.rig != "spider4":
+        data.rig, config.ssdd.n_views = case.rig, len(load_rig(case.rig).cameras)
+    config.evaluation.steps, config.evaluation.batch_size = list(case.steps), 1
+    config.evaluation.parallax_scenes = arguments.scenes
+    config.show_samples, config.task = _SHOWN, "eval"
+    return config
+
+
+def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """A case's values of every picture, and its pictures in a file beside them."""
+    keep_large_buffers()
+    torch.set_num_threads(1)
+    case = CASES[name]
+    trained = Trained.load(arguments.checkpoint)
+    config = configured(trained, case, arguments)
+    assert isinstance(trained.networks, SpiderEyeModel)
+    model = as_used(trained.networks)
+    if case.missing:
+        sweep = Sweep(config, model, arguments.scenes, 0, {})
+        found, shown = sweep.measured(Point(MISSING, case.missing))
+        rows, names, notes, unseen = found["rows"], found["names"], [], found["unseen"]
+        assert shown is not None
+    else:
+        shown = _scored(config, model, case)
+        rows = {
+            method: {metric: [number(row.get(metric)) for row in values] for metric in KEPT}
+            for method, values in shown.rows.items()
+        }
+        names, notes, unseen = shown.names, shown.notes[2:], 0.0
+    write_whole(arguments.work / f"{name}.safetensors", save(pictures([shown])))
+    made = {"names": names, "rows": rows, "notes": notes, "unseen": unseen}
+    made |= {"case": asdict(case), "side": config.dataset.im_size}
+    made |= {"parameters": parameter_count(model)}
+    return {"identity": identity(arguments), **made}
+
+
+def number(value: float | None) -> float | None:
+    """None for what does not apply to a picture, which JSON has no NaN for."""
+    return None if value is None or math.isnan(value) else value
+
+
+def _scored(config: Config, model: SpiderEyeModel, case: Case) -> Evaluation:
+    protocol, rig = PROTOCOLS[case.protocol], config.rig()
+    accelerator = build_accelerator(config)
+    plan = RenderPlan.for_cameras(rig.cameras, "exact")
+    dataset = None
+    if protocol.needs_panoramas:
+        dataset = make_dataset(config, open_source(config.source(), "val"), plan)
+    names = dataset.source.names if dataset is not None else ()
+    shots = shots_of(
+        protocol, Renderer(rig, plan, names), dataset, config.panorama_size,
+        scenes=config.evaluation.parallax_scenes,
+    )  # fmt: skip
+    arguments = (MODEL, shots, case.protocol, accelerator, REFINEMENTS, no_judges())
+    return score(config, model, *arguments)
+
+
+def identity(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a case that is done has to agree with."""
+    folder = find_checkpoint(arguments.checkpoint).path
+    weights = hashlib.sha256((folder / "ema.safetensors").read_bytes()).hexdigest()[:16]
+    return {"weights": weights, "limit": arguments.limit, "scenes": arguments.scenes}
+
+
+def done(name: str, arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """A case's result, where it was measured before in just this way."""
+    file = arguments.work / f"{name}.json"
+    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return found if found.get("identity") == identity(arguments) else None
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Every case that is not done yet, `jobs` at a time."""
+    todo = [name for name in arguments.cases if done(name, arguments) is None]
+    # The long ones first, so that the last process does not run alone.
+    todo.sort(key=lambda name: -CASES[name].width * len(CASES[name].steps))
+    pool = ProcessPoolExecutor(arguments.jobs, get_context("spawn"))
+    with pool, progress("cases", len(todo)) as meter:
+        waiting = {pool.submit(measure, name, arguments): name for name in todo}
+        for future in as_completed(waiting):
+            result = json.dumps(future.result(), indent=1)
+            write_whole(arguments.work / f"{waiting[future]}.json", result)
+            meter.advance(say=waiting[future])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--checkpoint", default=RELEASED)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE")
+    parser.add_argument("--limit", type=int, help="pictures of val; all by default")
+    parser.add_argument("--scenes", type=int, default=12, help="of the case parallax")
+    parser.add_argument("--jobs", type=int, default=2, help="cases at a time")
+    parser.add_argument("--data", type=Path, help="holds val/; SPIDEREYE_SHARED/panoramas")
+    parser.add_argument("--work", type=Path, default=Path("runs/benchmarks/results"))
+    parser.add_argument("--page", type=Path, default=Path("docs/results.md"))
+    arguments = parser.parse_args()
+    shared = os.environ.get("SPIDEREYE_SHARED")
+    if arguments.data is None and not shared:
+        sys.exit("set SPIDEREYE_SHARED to the folder that holds panoramas/, or give --data")
+    arguments.data = arguments.data or Path(shared or "") / "panoramas"
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    try:
+        run(arguments)
+    except SpiderEyeError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print(f"stopped; the same command goes on from {arguments.work}", file=sys.stderr)
+        sys.exit(130)
+    found: Mapping[str, Any] = {name: done(name, arguments) for name in arguments.cases}
+    about = {**machine(threads=1), "weights": find_checkpoint(arguments.checkpoint).path.name}
+    write_page(arguments.page, found, about, arguments.work)
+    print(f"written: {arguments.page}")
+
+
+if __name__ == "__main__":
+    main()

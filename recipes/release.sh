@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# The weights in spidereye/released/, from panoramas alone, in stages as the SSDD paper has them:
+# encoder and decoder together at low size, then at 256x128, then with a falling rate on what most
+# people have, then to one step. Every stage resumes where it was stopped; the same command goes on.
+#
+#     recipes/release.sh <panoramas> [<work folder>]
+#
+# <panoramas> holds train/, val/ and SOURCES.tsv; only CC0 rows may be in it. More of them, as the
+# SSDD paper would have, come from `spidereye data polyhaven --n 500 --resolution 2k -o panoramas`.
+# On a GPU take more steps and a larger model: LOW=100000 PRE=200000 FINE=50000 STEP=20000 DECODER=M
+# ENCODER=f8c4 WIDTH=128 BATCH=12 DRAWS=null recipes/release.sh panoramas
+set -euo pipefail
+cd "$(dirname "$0")/.."
+data=${1:?usage: recipes/release.sh <panoramas> [<work folder>]}
+work=${2:-runs}
+: "${LOW:=300}" "${PRE:=500}" "${FINE:=150}" "${STEP:=40}"  # steps of each stage
+: "${DECODER:=XXS}" "${ENCODER:=f4c4}" "${WIDTH:=16}" "${BATCH:=4}" "${DRAWS:=8}"
+bin=${BIN:-.venv/bin}
+name=${NAME:-spidereye-small}
+
+"$bin/python" recipes/licences.py "$data"
+
+common=(
+  -cn small "dataset.root='$data'" "runs_dir='$work'" "dataset.cache='$work/cache'"
+  "dataset.draws=$DRAWS" "ssdd.decoder=$DECODER" "ssdd.encoder=$ENCODER" "ssdd.encoder_width=$WIDTH"
+)
+train() { "$bin/spidereye" train "${common[@]}" "$@"; }
+
+train run_name="$name-1-low" dataset.im_size=64 'ssdd.decoder_image_size=[128,64]' \
+  dataset.batch_size=$((2 * BATCH)) training.max_steps="$LOW"
+train run_name="$name-2-pre" "ssdd.checkpoint='$work/jobs/$name-1-low/last'" \
+  dataset.batch_size="$BATCH" training.max_steps="$PRE"
+train run_name="$name-3-fine" "ssdd.checkpoint='$work/jobs/$name-2-pre/last'" \
+  dataset.batch_size="$BATCH" training.max_steps="$FINE" training.cooldown="$FINE" \
+  dataset.rig_variety=0.35 dataset.degradation=0.3
+"$bin/spidereye" distill "$work/jobs/$name-3-fine/last" "runs_dir='$work'" \
+  run_name="$name-4-step" training.max_steps="$STEP" training.cooldown="$STEP" training.lr=2e-4
+
+"$bin/python" recipes/pack.py "$work/jobs/$name-4-step/last" -o "spidereye/released/$name"
+"$bin/python" benchmarks/results.py --checkpoint "spidereye/released/$name" --data "$data" \
+  --work "$work/results-$name"
+"$bin/python" recipes/card.py "spidereye/released/$name" --data "$data" \
+  --steps "$LOW, $PRE, $FINE and $STEP steps of $((2 * BATCH)), $BATCH, $BATCH and $BATCH shots"
