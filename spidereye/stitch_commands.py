@@ -5,7 +5,11 @@ from typing import Annotated
 
 import typer
 
-Checkpoint = Annotated[str | None, typer.Option(help="folder, run_name[@best|@last] or .onnx file")]
+from spidereye.released import RELEASED
+
+Checkpoint = Annotated[
+    str, typer.Option(help="name of the package's own, folder, run_name[@best|@last] or .onnx file")
+]
 Method = Annotated[str, typer.Option(help="model | geometric")]
 Steps = Annotated[int | None, typer.Option(help="model: sampler steps", min=1)]
 Seed = Annotated[int, typer.Option(help="model: of the sampler's noise", min=0)]
@@ -15,7 +19,7 @@ RigName = Annotated[
 ]
 Size = Annotated[
     str | None,
-    typer.Option(help="of the panorama, as 1024x512; default: trained, or as fine as the views"),
+    typer.Option(help="of the panorama, as 1024x512; default: as fine as the views, or as trained"),
 ]
 FPix = Annotated[float, typer.Option(help="geometric: focal length in pixels …")]
 FPixSize = Annotated[int, typer.Option(help="geometric: … of a view this wide")]
@@ -49,7 +53,7 @@ def stitch(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="panorama file; with --batch: folder")
     ],
-    checkpoint: Checkpoint = None,
+    checkpoint: Checkpoint = RELEASED,
     method: Method = "model",
     weights: Annotated[str, typer.Option(help="ema | raw")] = "ema",
     steps: Steps = None,
@@ -80,7 +84,7 @@ def stitch(
 
     Examples:
 
-        spidereye stitch front.jpg right.jpg back.jpg left.jpg -o pano.jpg --method geometric
+        spidereye stitch front.jpg right.jpg back.jpg left.jpg -o pano.jpg
 
         spidereye stitch shots/ -o panoramas/ --batch --rig rig.yaml --checkpoint mine@best
     """
@@ -103,7 +107,7 @@ def video(
         list[Path], typer.Argument(help="the views by name (`*_front.*`) or in the rig's order")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="an .mp4 file")],
-    checkpoint: Checkpoint = None,
+    checkpoint: Checkpoint = RELEASED,
     method: Method = "model",
     rig: RigName = None,
     size: Size = None,

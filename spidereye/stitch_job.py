@@ -16,6 +16,7 @@ from spidereye.errors import SpiderEyeError
 from spidereye.panorama_metadata import write_panorama
 from spidereye.pictures import probe
 from spidereye.progress import notes_console
+from spidereye.released import RELEASED
 from spidereye.rig import NAMED_RIGS, Rig, spider4
 from spidereye.rig_files import load_rig
 from spidereye.self_calibration import REFINEMENTS
@@ -39,13 +40,13 @@ class StitchJob:
     images: list[Path]  # - for a view that is missing
     output: Path
     method: str = "model"  # model | geometric
-    checkpoint: str | None = None  # model: a folder or run_name[@best|@last]
+    checkpoint: str = RELEASED  # model: a name, a folder or run_name[@best|@last]
     weights: str = "ema"  # model: ema | raw
     steps: int | None = None  # model: of the sampler
     seed: int = 0  # model: of the sampler's noise
     # A rig file or name. None: the checkpoint's; geometric: spider4 with the lens below.
     rig: str | None = None
-    # (W, H); None: the checkpoint's; geometric: about what the views resolve.
+    # (W, H); None: the checkpoint's; geometric and the package's own weights: as fine as the views.
     size: tuple[int, int] | None = None
     f_pix: float = 220.0  # geometric: of a view f_pix_size pixels wide
     f_pix_size: int = 560
@@ -106,11 +107,6 @@ class StitchJob:
             if self.compile or self.precision != "fp32":
                 raise SpiderEyeError("--precision and --compile go with --method model")
             return
-        if self.checkpoint is None:
-            raise SpiderEyeError(
-                "--method model needs --checkpoint (a folder or run_name[@best]); without one use "
-                "--method geometric"
-            )
         for option, value, default in (
             ("--blend", self.blend, "feather"),
             ("--kernel", self.kernel, "lanczos"),
@@ -128,6 +124,7 @@ def stitch_files(job: StitchJob) -> None:
     if job.method == "model":
         stitcher = model_stitcher(job)
         job = _by_name(job, stitcher.rig, console)
+        stitcher = stitcher.fitted(job.pictures)
     else:
         job = _by_name(job, rig_of(job), console)
         stitcher = geometric_stitcher(job, widths_of(job))
@@ -241,7 +238,7 @@ def widths_of(job: StitchJob) -> list[int | None]:
 def model_stitcher(job: StitchJob) -> Stitcher:
     """The stitcher of a checkpoint."""
     stitcher = Stitcher.load(
-        str(job.checkpoint),
+        job.checkpoint,
         "ema" if job.weights == "ema" else "raw",
         job.device,
         rig=None if job.rig is None else load_rig(job.rig),

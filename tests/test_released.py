@@ -58,7 +58,7 @@ def test_they_go_by_their_name_wherever_a_checkpoint_does(tmp_path):
     assert find_checkpoint(RELEASED, str(tmp_path)).path == released()[RELEASED]
     assert is_released(RELEASED, str(tmp_path))
     (tmp_path / RELEASED).mkdir()
-    with pytest.raises(SpiderEyeError, match="no checkpoint 'spidereye-large'.*spidereye-small"):
+    with pytest.raises(SpiderEyeError, match=r"no checkpoint 'spidereye-large'.*spidereye-small"):
         find_checkpoint("spidereye-large", str(tmp_path))
     with pytest.raises(SpiderEyeError, match="EMA weights only"):
         read_weights(released()[RELEASED], "raw")

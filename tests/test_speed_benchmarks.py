@@ -95,7 +95,7 @@ def test_the_scripts_run_at_small_sizes(tmp_path):
     small = {
         "train_step.py": tiny,
         "decode.py": ["--parts", "attention"],
-        "end_to_end.py": ["--side", "32", "--encoder-width", "16", "--decoder", "XXS", "--runs", "1"],
+        "end_to_end.py": tiny,
     }
     for script, arguments in small.items():
         out = tmp_path / f"{script}.json"
