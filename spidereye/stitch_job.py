@@ -13,6 +13,7 @@ from rich.console import Console
 
 from spidereye.coverage import ENOUGH_COVERAGE, Coverage, coverage
 from spidereye.errors import SpiderEyeError
+from spidereye.natural_size import natural_width
 from spidereye.panorama_metadata import write_panorama
 from spidereye.pictures import probe
 from spidereye.progress import notes_console
