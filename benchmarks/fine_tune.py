@@ -1,7 +1,7 @@
 """Does going on from the released weights with one's own rig help? On a rig with odd lenses.
 
 Three cameras of 165°, of a Kannala-Brandt lens that is neither equidistant nor stereographic, off
-the middle of their pictures, at uneven yaws and looking down a little: 6 % of the sphere is seen by
+the middle of their pictures, at uneven yaws and looking down a little: 4 % of the sphere is seen by
 nobody. The command is the one that docs/training.md gives, with few steps; both models and the
 stitches are evaluated on val by one step. Ctrl-C stops; the same command goes on.
 
