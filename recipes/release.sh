@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The weights in spidereye/released/, from panoramas alone, in stages as the SSDD paper has them:
-# encoder and decoder together at low size, then at 256x128, then with a falling rate on what most
-# people have, then to one step. Every stage resumes where it was stopped; the same command goes on.
+# encoder and decoder together at low size, then at 256x128, then with a falling rate, then to
+# one step. Every stage resumes where it was stopped; the same command goes on.
 #
 #     recipes/release.sh <panoramas> [<work folder>]
 #
@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 data=${1:?usage: recipes/release.sh <panoramas> [<work folder>]}
 work=${2:-runs}
 : "${LOW:=300}" "${PRE:=500}" "${FINE:=150}" "${STEP:=40}"  # steps of each stage
-: "${DECODER:=XXS}" "${ENCODER:=f4c4}" "${WIDTH:=16}" "${BATCH:=4}" "${DRAWS:=8}"
+: "${DECODER:=XXS}" "${ENCODER:=f4c4}" "${WIDTH:=16}" "${BATCH:=4}" "${DRAWS:=6}"
 bin=${BIN:-.venv/bin}
 name=${NAME:-spidereye-small}
 
@@ -31,8 +31,7 @@ train run_name="$name-1-low" dataset.im_size=64 'ssdd.decoder_image_size=[128,64
 train run_name="$name-2-pre" "ssdd.checkpoint='$work/jobs/$name-1-low/last'" \
   dataset.batch_size="$BATCH" training.max_steps="$PRE"
 train run_name="$name-3-fine" "ssdd.checkpoint='$work/jobs/$name-2-pre/last'" \
-  dataset.batch_size="$BATCH" training.max_steps="$FINE" training.cooldown="$FINE" \
-  dataset.rig_variety=0.35 dataset.degradation=0.3
+  dataset.batch_size="$BATCH" training.max_steps="$FINE" training.cooldown="$FINE"
 "$bin/spidereye" distill "$work/jobs/$name-3-fine/last" "runs_dir='$work'" \
   run_name="$name-4-step" training.max_steps="$STEP" training.cooldown="$STEP" training.lr=2e-4
 
