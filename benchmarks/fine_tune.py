@@ -81,7 +81,7 @@ def tuning(data: Path, rig: Path, arguments: argparse.Namespace) -> Config:
         "dataset.draws": "4",
         "dataset.cache": f"'{work / 'cache'}'",
     }
-    return load_config("small", [f"{key}={value}" for key, value in settings.items()])
+    return load_config("SpiderEye360-small", [f"{key}={value}" for key, value in settings.items()])
 
 
 def evaluated(name: str, checkpoint: str, like: Config) -> list[Evaluation]:

@@ -21,7 +21,7 @@ name=${NAME:-spidereye-small}
 "$bin/python" recipes/licences.py "$data"
 
 common=(
-  -cn small "dataset.root='$data'" "runs_dir='$work'" "dataset.cache='$work/cache'"
+  -cn SpiderEye360-small "dataset.root='$data'" "runs_dir='$work'" "dataset.cache='$work/cache'"
   "dataset.draws=$DRAWS" "ssdd.decoder=$DECODER" "ssdd.encoder=$ENCODER" "ssdd.encoder_width=$WIDTH"
 )
 train() { "$bin/spidereye" train "${common[@]}" "$@"; }

@@ -33,7 +33,9 @@ def test_every_documented_key_has_its_documented_value(shared):
 
 
 def test_named_configs():
-    assert set(config_names()) == {"SpiderEye", "SpiderEye360", "SpiderVideo", "quickstart"}
+    assert set(config_names()) == {
+        "SpiderEye", "SpiderEye360", "SpiderEye360-small", "SpiderVideo", "quickstart",
+    }  # fmt: skip
     assert load_config("SpiderEye360", []).dataset.f_pix_size == 560
     assert float(load_config("SpiderEye360", []).rig().cameras[0].lens.f) == pytest.approx(50.2857)
     assert float(load_config("SpiderEye", []).rig().cameras[0].lens.f) == 220
@@ -127,7 +129,7 @@ def test_a_rig_file_gives_square_views_of_im_size(tmp_path):
 
 
 def test_unknown_config_lists_the_known():
-    with pytest.raises(SpiderEyeError, match="SpiderEye, SpiderEye360, SpiderVideo, quickstart"):
+    with pytest.raises(SpiderEyeError, match="SpiderEye, SpiderEye360, SpiderEye360-small, SpiderVideo, qu"):
         load_config("Spider", [])
 
 
