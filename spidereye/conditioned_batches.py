@@ -29,7 +29,7 @@ from spidereye.rig_variety import drawn_rig
 from spidereye.scene_batches import SceneDataset, SceneRenderer
 from spidereye.sources.scenes import NearScenes
 
-_VERSION = 4  # of what is kept: raise it where conditions change
+_VERSION = 5  # of what is kept: raise it where conditions change
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ After "The Lumigraph" (Gortler, Grzeszczuk, Szeliski, Cohen 1996, §3.4). Pull: 
 the weighted mean of what is known of the finer one. Push: what a level does not know comes from the
 coarser one. Both steps continue round the back and over the poles (`panorama.pad_sphere`).
 
-Every level has W = 2H; above one of H rows are ⌈H/2⌉, whatever H is. Pulling takes a triangle as
-wide as two coarse cells, [1 3 3 1]/8 where H is even. Pushing is bilinear, which for cells that
-halve, over and over, is the subdivision of the quadratic B-spline: large holes have no kinks.
+Every level has W = 2H; above one of H rows are ⌈H/2⌉, whatever H is. Layered filling halves the
+columns alone first. Pulling takes a triangle as wide as two coarse cells, [1 3 3 1]/8 where H is
+even. Pushing is bilinear, which for cells that halve, over and over, is the subdivision of the
+quadratic B-spline: large holes have no kinks.
 Solid angle: rows count by cos(latitude), and what is pushed is smoothed along the rows beside a
 pole, where columns crowd, so that colours meet there instead of forming a star.
 
@@ -33,49 +34,62 @@ _POLAR_ROWS = 8
 _POLAR_SIGMA = 0.7
 
 
+# Pulls along rows alone before those along both ways, of layered filling: as if the world was so
+# often halved along its horizon. Where two adjacent views of four are missing, on real panoramas of
+# 128x64, 0 to 4 of them have 18.17, 18.80, 19.00, 18.88 and 18.70 dB.
+_ROW_PULLS = 2
+
+
 def fill(
-    picture: Float[Tensor, "B C H W"], known: Bool[Tensor, "B 1 H W"]
+    picture: Float[Tensor, "B C H W"], known: Bool[Tensor, "B 1 H W"], layered: bool = False
 ) -> Float[Tensor, "B C H W"]:
     """The panorama with smooth colours where it is not known, between the least and the greatest
     known one; 0 (mid-grey) where nothing is known at all.
 
     picture: W = 2H, any values; those that are not known do not matter, NaN included. Known pixels
     come back bit by bit. Where all are known that is the picture itself, not a copy.
+    layered: colours come from the sides rather than from above and below, for upright panoramas:
+    skies, horizons and floors go on round the world.
     """
     if bool(known.all()):
         return picture
     dtype = torch.promote_types(picture.dtype, torch.float32)
     colour, weight = torch.where(known, picture, 0).to(dtype), known.to(dtype)
     levels = [(colour, weight)]
-    while colour.shape[-2] > 1 and bool((weight < 1).any()):
-        colour, weight = _pulled(colour, weight)
+    row_pulls = _ROW_PULLS if layered else 0
+    while colour.shape[-2] > 1 and colour.shape[-1] > 2 and bool((weight < 1).any()):
+        rows = colour.shape[-2] if len(levels) <= row_pulls else (colour.shape[-2] + 1) // 2
+        colour, weight = _pulled(colour, weight, rows)
         levels.append((colour, weight))
     area = weight * latitude_weights(colour.shape[-2], colour.device, dtype)[:, None]
     total = area.sum((-2, -1), keepdim=True)
     mean = (colour * area).sum((-2, -1), keepdim=True) / total.clamp_min(_tiny(dtype))
     filled = mean + (colour - mean) * weight
     for colour, weight in reversed(levels[1:-1]):
-        pushed = smooth_at_poles(expanded(filled, colour.shape[-2]))
+        pushed = smooth_at_poles(expanded(filled, *colour.shape[-2:]))
         filled = torch.lerp(pushed, colour, weight)
     if len(levels) > 1:
-        filled = smooth_at_poles(expanded(filled, picture.shape[-2]))
+        filled = smooth_at_poles(expanded(filled, *picture.shape[-2:]))
     return torch.where(known, picture, filled.to(picture.dtype))
 
 
-def reduced(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H2 W2"]:
-    """The next coarser level, ⌈H/2⌉ rows high: means under triangles, across edges of the sphere.
-    W = 2H; a level of one row has no coarser one."""
+def reduced(x: Float[Tensor, "B C H W"], rows: int | None = None) -> Float[Tensor, "B C H2 W2"]:
+    """The next coarser level: means under triangles, across edges of the sphere. Of half as many
+    columns, an even number, and of `rows` rows, ⌈H/2⌉ by default, or H for a pull along rows."""
     height, width = x.shape[-2:]
-    coarse = (height + 1) // 2
-    x = _reduced_along(_over_poles(x), -2, height, coarse)
-    return _reduced_along(_round_the_back(x), -1, width, 2 * coarse)
+    coarse = (height + 1) // 2 if rows is None else rows
+    if coarse != height:
+        x = _reduced_along(_over_poles(x), -2, height, coarse)
+    return _reduced_along(_round_the_back(x), -1, width, 2 * ((width + 3) // 4))
 
 
-def expanded(x: Float[Tensor, "B C H2 W2"], height: int) -> Float[Tensor, "B C {height} W"]:
-    """A level bilinearly enlarged to `height` rows and 2·height columns."""
+def expanded(
+    x: Float[Tensor, "B C H2 W2"], height: int, width: int | None = None
+) -> Float[Tensor, "B C {height} W"]:
+    """A level bilinearly enlarged to `height` rows and `width` columns, 2·height by default."""
     rows, columns = x.shape[-2:]
-    x = _expanded_along(_round_the_back(x), -1, columns, 2 * height)
-    return _expanded_along(_over_poles(x), -2, rows, height)
+    x = _expanded_along(_round_the_back(x), -1, columns, 2 * height if width is None else width)
+    return x if rows == height else _expanded_along(_over_poles(x), -2, rows, height)
 
 
 def smooth_at_poles(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
@@ -98,11 +112,11 @@ def smooth_at_poles(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
 
 
 def _pulled(
-    colour: Float[Tensor, "B C H W"], weight: Float[Tensor, "B 1 H W"]
-) -> tuple[Float[Tensor, "B C H2 W2"], Float[Tensor, "B 1 H2 W2"]]:
+    colour: Float[Tensor, "B C H W"], weight: Float[Tensor, "B 1 H W"], rows: int
+) -> tuple[Float[Tensor, "B C {rows} W2"], Float[Tensor, "B 1 {rows} W2"]]:
     """The coarser level's colours and how much it knows, in [0, 1]."""
     area = weight * latitude_weights(colour.shape[-2], colour.device, colour.dtype)[:, None]
-    both = reduced(torch.cat((colour * area, area), dim=1))
+    both = reduced(torch.cat((colour * area, area), dim=1), rows)
     colour, area = both[:, :-1], both[:, -1:]
     whole = latitude_weights(area.shape[-2], area.device, area.dtype)[:, None]
     known = (area / (whole * _ENOUGH)).clamp_(max=1)

@@ -96,10 +96,10 @@ class SweepPlan:
         panorama = (chosen[:, None] * torch.stack(planes)).sum(dim=0)
         count = counts.amax(dim=0)[None, None]
         warped, share = _best(made, chosen.argmax(dim=0), most)
-        filled = fill(torch.stack(planes), counts[:, None] > 0)
+        filled = fill(torch.stack(planes), counts[:, None] > 0, layered=True)
         repeat = self.spheres // len(self.plans)
         return Swept(
-            fill(panorama[None], count > 0),
+            fill(panorama[None], count > 0, layered=True),
             count,
             filled[None].repeat(1, repeat, 1, 1, 1),
             torch.stack(apart)[None, :, None].sqrt().repeat(1, repeat, 1, 1, 1),

@@ -150,3 +150,30 @@ def test_levels_keep_two_to_one_and_directions(height):
             reduced(picture), directions((height + 1) // 2), atol=0.05, rtol=0
         )
         torch.testing.assert_close(expanded(reduced(picture), height), picture, atol=0.06, rtol=0)
+
+
+def test_layered_filling_takes_colours_from_the_sides():
+    """A world of layers comes back where a column of it is missing, which plain filling mixes; and
+    it keeps what all filling keeps."""
+    height, width = 32, 64
+    layers = torch.linspace(-1, 1, height, dtype=torch.float64).round(decimals=1)
+    picture = layers[None, None, :, None].expand(1, 3, -1, width).contiguous()
+    known = torch.ones(1, 1, height, width, dtype=torch.bool)
+    known[..., 24:40] = False
+    plain, layered = (fill(picture, known, layered=kind) for kind in (False, True))
+    wrong, less_wrong = ((one - picture).abs().mean() for one in (plain, layered))
+    assert float(less_wrong) < 0.6 * float(wrong)
+    assert torch.equal(layered[known.expand_as(layered)], picture[known.expand_as(picture)])
+    assert float(layered.min()) >= -1 and float(layered.max()) <= 1
+    rolled = fill(picture.roll(32, -1), known.roll(32, -1), layered=True).roll(-32, -1)
+    assert torch.allclose(rolled, layered, atol=1e-12)
+
+
+@pytest.mark.parametrize("height", [1, 2, 3, 5, 8, 45])
+def test_layered_filling_takes_any_height(height):
+    torch.manual_seed(height)
+    picture = torch.rand(2, 3, height, 2 * height, dtype=torch.float64)
+    known = torch.rand(2, 1, height, 2 * height) < 0.3
+    filled = fill(picture, known, layered=True)
+    assert bool(torch.isfinite(filled).all())
+    assert float(filled.min()) >= -1e-12 and float(filled.max()) <= 1 + 1e-12
