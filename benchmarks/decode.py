@@ -17,7 +17,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from spidereye.precision import computing_in, has_bfloat16
 from spidereye.sampler import euler
 from spidereye.whole_files import write_whole
 
+SIZES = {True: ("XS", "S", "M"), False: ("S", "B", "M", "L")}  # on a CPU; on a GPU
 PARTS = ("attention", "dense", "sizes", "scaling")
 
 
@@ -133,8 +134,8 @@ def onnx_run(decoder: UViT, x: Tensor, t: Tensor, z: Tensor) -> Any:
     return run
 
 
-def cases(parts: list[str], device: str) -> Iterator[dict[str, Any]]:
-    """All that is to be measured, in order."""
+def cases(parts: list[str], device: str, sizes: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """All that is to be measured, in order. sizes: of the part of that name."""
     plain = {
         "what": "decoder", "size": "S", "width": 1024, "batch": 1, "steps": 1, "form": "eager",
         "precision": "fp32", "tuned": True, "runs": 3, "device": device,
@@ -151,7 +152,7 @@ def cases(parts: list[str], device: str) -> Iterator[dict[str, Any]]:
     if "sizes" in parts:
         half = [] if on_cpu and not has_bfloat16(torch.device(device)) else ["bf16"]
         forms = ["eager", "compiled", *half, *(["onnx"] if on_cpu else [])]
-        for size in ("XS", "S", "M") if on_cpu else ("S", "B", "M", "L"):
+        for size in sizes or SIZES[on_cpu]:
             small = plain | {"part": "sizes", "size": size, "width": 256, "runs": 5}
             if size == "M" and on_cpu:
                 yield small | {"tuned": False}
@@ -173,6 +174,7 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--sizes", nargs="+", choices=(*SIZES[True], *SIZES[False]), default=())
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/decode.json"))
     arguments = parser.parse_args()
@@ -181,7 +183,7 @@ def main() -> None:
     threads = len(os.sched_getaffinity(0))
     before = matrix_rate(device=arguments.device)
     found = []
-    for case in cases(arguments.parts, arguments.device):
+    for case in cases(arguments.parts, arguments.device, arguments.sizes):
         result = run_case(__file__, case)
         found.append({"case": case, "result": result})
         said = result.get("failed") or result.get("median") or result.get("ours")
