@@ -18,9 +18,9 @@ from spidereye.layers import (
     TimeEmbedding,
     Upsample,
     conv3x3,
-    modulate,
-    modulate_cells,
+    modulated_silu,
     resize_nearest,
+    silu_by_cells,
 )
 from spidereye.transformer import FeedForward, TransformerBlock
 
@@ -210,7 +210,8 @@ class UViT(Recomputing):
         x, features = self.middle(x, context)  # [B, ch3, H/8, W/8]
         for module in self.up:
             if isinstance(module, ResidualBlock):
-                x = self.run(module, torch.cat((x, skips.pop()), dim=1), time, context)
+                x = torch.cat((x, skips.pop()), dim=1)  # by itself, so that the old x can go
+                x = self.run(module, x, time, context)
             else:
                 x = module(x)
         velocity = self.conv_out(F.silu(self.norm_out(x)))  # [B, 3, H, W]
@@ -242,10 +243,10 @@ class ResidualBlock(nn.Module):
     ) -> Float[Tensor, "B D H W"]:
         # The 1x1 conv before the resizing is the same function for 64 times less work.
         scale, shift = self.modulation1(context).chunk(2, dim=1)
-        h = self.conv1(F.silu(modulate_cells(self.norm1(x), scale, shift)))
+        h = self.conv1(silu_by_cells(self.norm1(x), scale, shift))
         scale, shift = self.modulation2(F.silu(time))[:, :, None, None].chunk(2, dim=1)
-        h = self.conv2(F.silu(modulate(self.norm2(h), scale, shift)))
-        return self.shortcut(x) + h
+        h = self.conv2(modulated_silu(self.norm2(h), scale, shift))
+        return self.shortcut(x) + h if torch.is_grad_enabled() else h.add_(self.shortcut(x))
 
 
 class Middle(Recomputing):

@@ -30,20 +30,28 @@ def modulate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return torch.addcmul(shift, x, 1 + scale)
 
 
-def modulate_cells(
+def modulated_silu(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """SiLU of x·(1 + scale) + shift. Where no gradient is needed, in the place of x, which nobody
+    else may hold: of a large picture's peak of memory that is half."""
+    if torch.is_grad_enabled():
+        return F.silu(modulate(x, scale, shift))
+    return F.silu(x.mul_(1 + scale).add_(shift), inplace=True)
+
+
+def silu_by_cells(
     x: Float[Tensor, "B C H W"], scale: Float[Tensor, "B C h w"], shift: Float[Tensor, "B C h w"]
 ) -> Float[Tensor, "B C H W"]:
-    """x modulated by a scale and a shift of each cell, nearest-resized to x.
+    """`modulated_silu` by a scale and a shift of each cell, nearest-resized to x.
 
     Where a cell is a whole number of pixels, nothing is resized: pixels of a cell share its
     numbers. At full size that is two of x's size less to write and to read.
     """
     (height, width), (rows, columns) = x.shape[-2:], scale.shape[-2:]
     if height % rows or width % columns:
-        return modulate(x, resize_nearest(scale, x), resize_nearest(shift, x))
+        return modulated_silu(x, resize_nearest(scale, x), resize_nearest(shift, x))
     cells = x.unflatten(3, (columns, width // columns)).unflatten(2, (rows, height // rows))
     scale, shift = scale[:, :, :, None, :, None], shift[:, :, :, None, :, None]
-    return modulate(cells, scale, shift).flatten(4, 5).flatten(2, 3)
+    return modulated_silu(cells, scale, shift).flatten(4, 5).flatten(2, 3)
 
 
 class Recomputing(nn.Module):
