@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
@@ -81,7 +82,7 @@ class Conditioner:
             looking = [number for number in present if number not in blank] or present
             key = f"grid {fingerprint(Rig(cameras, sphere_radius))} {looking}"
             grid = self.kept.find(key, lambda: self._grid(cameras, looking, sphere_radius))
-        stacked = _together(views)
+        stacked = _together([self._for_encoder(view) for view in views])
         if not self.config.warp and self.config.prior == "noise":
             return Conditions(stacked, grid)
         views, cameras = _corrected(*large, found)
@@ -104,6 +105,14 @@ class Conditioner:
             return Conditions(stacked, grid, warp, shot=shot)
         spread = self.config.sigma * seen + (1 - seen)
         return Conditions(stacked, grid, warp, made, spread, shot)
+
+    def _for_encoder(self, view: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 3 _ _"]:
+        """Its attention is among all cells of a view; what a large view has of detail, the decoder
+        gets from what geometry makes."""
+        side = self.config.encoded
+        if side is None or view.shape[-1] <= side:
+            return view
+        return F.interpolate(view, size=(side, side), mode="bilinear", antialias=True)
 
     def _grid(self, cameras: Sequence[Camera], looking: Sequence[int], radius: float) -> LatentGrid:
         factor = self.config.factor

@@ -37,6 +37,7 @@ class ConditioningConfig:
     radii: of the spheres in metres that the views are put together on, ∞ allowed.
     refine: what is self-calibrated first, of gain and rotation.
     factor: pixels of the panorama to a latent cell.
+    encoded: the encoder gets larger views at so many pixels across; None: as they are.
     """
 
     grid: bool = False
@@ -46,6 +47,7 @@ class ConditioningConfig:
     radii: tuple[float, ...] = (math.inf,)
     refine: tuple[str, ...] = ()
     factor: int = 8
+    encoded: int | None = None
 
     def __post_init__(self) -> None:
         for key, value, choices in (

@@ -86,6 +86,7 @@ class SsddConfig:
     weights: str = "ema"  # ema | raw: which weights of `checkpoint` to load
     encoder: str = "f8c4"  # f<downsampling>c<channels>
     encoder_width: int = 128  # channels of the encoder's first level
+    encoder_side: int | None = None  # the encoder gets larger views at so many pixels; None: any
     encoder_checkpoint: str | None = None
     encoder_train: bool = False
     decoder: str = "M"  # XXS XS S B M L XL H
@@ -262,6 +263,7 @@ class Config:
             radii=tuple(ssdd.sphere_radii),
             refine=tuple(ssdd.refine),
             factor=EncoderConfig(ssdd.encoder, ssdd.encoder_width).factor,
+            encoded=ssdd.encoder_side,
         )
 
     def conditioner(self) -> Conditioner | None:

@@ -97,6 +97,7 @@ def _check_numbers(config: Config) -> None:
         "evaluation.batch_size": config.evaluation.batch_size,
         "evaluation.parallax_scenes": config.evaluation.parallax_scenes,
         "ssdd.fusion_hidden_dim": config.ssdd.fusion_hidden_dim,
+        "ssdd.encoder_side": config.ssdd.encoder_side,
         "dataset.frame_interval": data.frame_interval,
         "dataset.max_frames_per_video": data.max_frames_per_video,
         "dataset.scene_count_train": data.scene_count_train,
@@ -170,6 +171,11 @@ def _check_sizes(config: Config) -> None:
         )
     factor = EncoderConfig(config.ssdd.encoder, config.ssdd.encoder_width).factor
     side, height = config.dataset.im_size, size[1]
+    if (config.ssdd.encoder_side or factor) % factor:
+        raise SpiderEyeError(
+            f"ssdd.encoder_side={config.ssdd.encoder_side} is not divisible by {factor}, the "
+            f"downsampling of encoder {config.ssdd.encoder}"
+        )
     if side % factor:
         raise SpiderEyeError(
             f"dataset.im_size={side} is not divisible by {factor}, the downsampling of encoder "

@@ -129,7 +129,9 @@ def test_a_rig_file_gives_square_views_of_im_size(tmp_path):
 
 
 def test_unknown_config_lists_the_known():
-    with pytest.raises(SpiderEyeError, match="SpiderEye, SpiderEye360, SpiderEye360-small, SpiderVideo, qu"):
+    with pytest.raises(
+        SpiderEyeError, match="SpiderEye, SpiderEye360, SpiderEye360-small, SpiderVideo, qu"
+    ):
         load_config("Spider", [])
 
 

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from spidereye.decoder import DecoderConfig, UViT
-from spidereye.layers import Upsample, conv3x3, silu_by_cells
-from spidereye.sphere_padding import pad_sphere
+from spidereye.layers import Upsample, silu_by_cells
 
 
 def same(one: torch.Tensor, other: torch.Tensor) -> None:
@@ -31,14 +30,6 @@ def test_upsampling_is_enlarging_and_then_convolving(padding, size):
     same(made, expected)
     for one, two in zip(ours, [other.grad, *(p.grad for p in upsample.parameters())], strict=True):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
-
-
-def test_the_sphere_is_padded_before_it_is_enlarged():
-    convolve, x = conv3x3(3, 3, "sphere"), torch.randn(1, 3, 4, 8)
-    large = F.interpolate(x, scale_factor=2.0)
-    assert torch.equal(pad_sphere(large, 2, 2, 2, 2)[..., 1:-1, 1:-1], pad_sphere(large, 1, 1, 1, 1))
-    by_hand = F.conv2d(pad_sphere(large, 1, 1, 1, 1), convolve.weight, convolve.bias)
-    same(convolve(large), by_hand)
 
 
 @pytest.mark.parametrize("cells", [(2, 4), (8, 16), (3, 5), (16, 32)])
