@@ -11,7 +11,7 @@ from functools import cached_property
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -19,6 +19,7 @@ from spidereye.batches import Batch, PanoramaDataset, Renderer
 from spidereye.conditioning import Conditioner
 from spidereye.conditions import Conditions, collated, flattened, restored, with_views
 from spidereye.degradation import Degradation
+from spidereye.layers import resize_nearest
 from spidereye.picture_cache import PictureCache
 from spidereye.pictures import to_float, to_uint8
 from spidereye.protocols import off_centre
@@ -183,15 +184,16 @@ class ConditionedRenderer:
             to_float(panorama),
             cameras,
             cameras,
-            self._masks(views.shape[1]).expand(len(samples), -1, -1, -1),
+            self._masks(views).expand(len(samples), -1, -1, -1),
             [sample.index for sample in samples],
             [sample.name for sample in samples],
             conditions,
         )
 
-    def _masks(self, views: int) -> Bool[Tensor, "N h w"]:
-        """Of the rig's own views, and nothing for further ones."""
-        return F.pad(self._mask, (0, 0, 0, 0, 0, views - len(self._mask)), value=False)
+    def _masks(self, views: Float[Tensor, "B N 3 h w"]) -> Bool[Tensor, "N h w"]:
+        """Of the rig's own views at their size here, and nothing for further ones."""
+        masks = resize_nearest(self._mask[None].float(), views)[0] > 0
+        return F.pad(masks, (0, 0, 0, 0, 0, views.shape[1] - len(masks)), value=False)
 
     @cached_property
     def _mask(self) -> Bool[Tensor, "N h w"]:

@@ -171,6 +171,10 @@ def _check_sizes(config: Config) -> None:
         )
     factor = EncoderConfig(config.ssdd.encoder, config.ssdd.encoder_width).factor
     side, height = config.dataset.im_size, size[1]
+    if config.ssdd.encoder_side is not None and config.ssdd.fusion_type != "spherical":
+        raise SpiderEyeError(
+            "ssdd.encoder_side goes with ssdd.fusion_type=spherical, which takes latents of any size"
+        )
     if (config.ssdd.encoder_side or factor) % factor:
         raise SpiderEyeError(
             f"ssdd.encoder_side={config.ssdd.encoder_side} is not divisible by {factor}, the "

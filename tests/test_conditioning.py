@@ -277,3 +277,22 @@ def test_a_rig_with_a_sphere_of_its_own():
     torch.testing.assert_close(plane, plain, rtol=0, atol=1e-4)
     nearness = given.grid.sight[..., -1][given.grid.seen]
     torch.testing.assert_close(nearness, torch.full_like(nearness, 1 / 1.5))
+
+
+def test_the_encoder_gets_large_views_shrunk_and_geometry_as_they_are():
+    from spidereye.conditions import ConditioningConfig
+
+    config = ConditioningConfig(grid=True, condition="latent+warp", prior="stitch", factor=4)
+    cameras = spider4(25.0, 0.85, 64).cameras
+    torch.manual_seed(0)
+    shot = [torch.rand(1, 3, 64, 64) for _ in cameras]
+    whole, shrunk = (
+        Conditioner(replace(config, encoded=side), 32, 64)(shot, cameras, None)
+        for side in (None, 32)
+    )
+    assert whole.views.shape[-1] == 64 and shrunk.views.shape[-1] == 32
+    small = F.interpolate(whole.views[0], size=(32, 32), mode="bilinear", antialias=True)
+    assert torch.allclose(shrunk.views[0], small)
+    for name in ("warp", "start", "spread"):
+        assert torch.equal(getattr(whole, name), getattr(shrunk, name))
+    assert all(torch.equal(a, b) for a, b in zip(whole.grid, shrunk.grid, strict=True))
