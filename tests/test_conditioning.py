@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from made_shots import shaken, taken, world
 
 from spidereye import conditioning, self_calibration
@@ -280,8 +281,6 @@ def test_a_rig_with_a_sphere_of_its_own():
 
 
 def test_the_encoder_gets_large_views_shrunk_and_geometry_as_they_are():
-    from spidereye.conditions import ConditioningConfig
-
     config = ConditioningConfig(grid=True, condition="latent+warp", prior="stitch", factor=4)
     cameras = spider4(25.0, 0.85, 64).cameras
     torch.manual_seed(0)
