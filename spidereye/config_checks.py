@@ -173,7 +173,7 @@ def _check_sizes(config: Config) -> None:
     side, height = config.dataset.im_size, size[1]
     if config.ssdd.encoder_side is not None and config.ssdd.fusion_type != "spherical":
         raise SpiderEyeError(
-            "ssdd.encoder_side goes with ssdd.fusion_type=spherical, which takes latents of any size"
+            "ssdd.encoder_side goes with ssdd.fusion_type=spherical, which takes any latents"
         )
     if (config.ssdd.encoder_side or factor) % factor:
         raise SpiderEyeError(
