@@ -59,7 +59,7 @@ _SHOWN = 14  # pictures of a case that are kept for the page
 class Case:
     """title: for the page.   width: of the panorama.   protocol: of evaluation, or "".
     missing: a value of the sweep's axis of missing views, or 0.   rig: a named one.
-    steps: of the sampler."""
+    steps: of the sampler.   most: pictures of val, the first ones, where large ones take long."""
 
     title: str
     width: int = 256
@@ -67,6 +67,7 @@ class Case:
     missing: float = 0.0
     rig: str = "spider4"
     steps: tuple[int, ...] = (1, 12)
+    most: int = 100
 
 
 CASES = {
@@ -75,8 +76,8 @@ CASES = {
     "parallax": Case("near procedural scenes, cameras 10 cm off the centre", protocol="parallax"),
     "clean 512": Case("the rig as it is", 512, "clean", steps=(1,)),
     "jitter 512": Case("views turned and recoloured", 512, "jitter", steps=(1,)),
-    "clean 1024": Case("the rig as it is", 1024, "clean", steps=(1,)),
-    "jitter 1024": Case("views turned and recoloured", 1024, "jitter", steps=(1,)),
+    "clean 1024": Case("the rig as it is", 1024, "clean", steps=(1,), most=6),
+    "jitter 1024": Case("views turned and recoloured", 1024, "jitter", steps=(1,), most=6),
     "two missing": Case("two adjacent views of four missing", missing=ADJACENT, steps=(1,)),
     "one missing": Case("one view of three missing", missing=ONE, rig="tri190", steps=(1,)),
 }
@@ -86,7 +87,8 @@ def configured(trained: Trained, case: Case, arguments: argparse.Namespace) -> C
     """The weights' configuration for a case."""
     config = trained.at_size((case.width, case.width // 2)).config
     data = config.dataset
-    data.type, data.root, data.limit = "folder", str(arguments.data), arguments.limit
+    data.type, data.root = "folder", str(arguments.data)
+    data.limit = min(arguments.limit or case.most, case.most)
     data.num_workers, data.cache = 0, False
     if case.rig != "spider4":
         data.rig, config.ssdd.n_views = case.rig, len(load_rig(case.rig).cameras)
