@@ -65,20 +65,19 @@ def run_quickstart(data: Path | None, overrides: list[str]) -> None:
     entries = read_log(config.run_folder / "metrics.jsonl")
     write_report(config.run_folder, evaluations, entries, about, report, config.rig().names)
     print(f"report: {report} (open it in a browser)")
-    _stitch_a_sample(report.parent)
+    _stitch_a_sample(report.parent, config.run_folder / "last")
 
 
-def _stitch_a_sample(folder: Path) -> None:
-    """Views of a scene in files, their panorama by the package's own weights, and what to try
-    next."""
+def _stitch_a_sample(folder: Path, checkpoint: Path) -> None:
+    """Views of a scene in files, their panorama by geometry alone, and what to try next."""
     views = {name: folder / "views" / f"{name}.jpg" for name in sample_shot(_SAMPLE)}
     for name, picture in sample_shot(_SAMPLE).items():
         write_whole(views[name], picture)
-    stitch_files(StitchJob([*views.values()], folder / "panorama.jpg"))
+    stitch_files(StitchJob([*views.values()], folder / "panorama.jpg", method="geometric"))
     pictures = shlex.join(map(str, views.values()))
     print("try next:")
-    print(f"  spidereye stitch {pictures} -o panorama.jpg")
-    print("  spidereye serve          # the same in a browser, at http://127.0.0.1:8000")
+    print(f"  spidereye stitch {pictures} -o panorama.jpg --method geometric")
+    print(f"  spidereye serve --checkpoint {checkpoint}    # at http://127.0.0.1:8000")
 
 
 def _overridden(key: str, overrides: list[str]) -> bool:

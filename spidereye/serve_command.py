@@ -7,15 +7,14 @@ from typing import Annotated
 import typer
 
 from spidereye.errors import SpiderEyeError, require_extra
-from spidereye.released import RELEASED
+from spidereye.released import RELEASED, released
 
 
 def serve(
     checkpoint: Annotated[
         list[str] | None,
         typer.Option(
-            help="folder, run_name[@best|@last] or .onnx file; NAME=… names it; repeatable; "
-            f"default: {RELEASED}",
+            help="folder, run_name[@best|@last] or .onnx file; NAME=… names it; repeatable",
         ),
     ] = None,
     rig: Annotated[
@@ -44,8 +43,9 @@ def serve(
         from spidereye.server.models import Models
     except ImportError as error:
         raise require_extra("web", error.name or "fastapi") from error
+    own = [f"{RELEASED}={RELEASED}"] if RELEASED in released() else []
     models = Models.load(
-        dict(_named(one, "model") for one in checkpoint or (f"{RELEASED}={RELEASED}",)),
+        dict(_named(one, "model") for one in checkpoint or own),
         dict(_named(one, Path(one).stem) for one in rig or ()),
         device,
     )

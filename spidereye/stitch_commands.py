@@ -5,11 +5,7 @@ from typing import Annotated
 
 import typer
 
-from spidereye.released import RELEASED
-
-Checkpoint = Annotated[
-    str, typer.Option(help="name of the package's own, folder, run_name[@best|@last] or .onnx file")
-]
+Checkpoint = Annotated[str | None, typer.Option(help="folder, run_name[@best|@last] or .onnx file")]
 Method = Annotated[str, typer.Option(help="model | geometric")]
 Steps = Annotated[int | None, typer.Option(help="model: sampler steps", min=1)]
 Seed = Annotated[int, typer.Option(help="model: of the sampler's noise", min=0)]
@@ -53,7 +49,7 @@ def stitch(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="panorama file; with --batch: folder")
     ],
-    checkpoint: Checkpoint = RELEASED,
+    checkpoint: Checkpoint = None,
     method: Method = "model",
     weights: Annotated[str, typer.Option(help="ema | raw")] = "ema",
     steps: Steps = None,
@@ -84,7 +80,7 @@ def stitch(
 
     Examples:
 
-        spidereye stitch front.jpg right.jpg back.jpg left.jpg -o pano.jpg
+        spidereye stitch front.jpg right.jpg back.jpg left.jpg -o pano.jpg --method geometric
 
         spidereye stitch shots/ -o panoramas/ --batch --rig rig.yaml --checkpoint mine@best
     """
@@ -107,7 +103,7 @@ def video(
         list[Path], typer.Argument(help="the views by name (`*_front.*`) or in the rig's order")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="an .mp4 file")],
-    checkpoint: Checkpoint = RELEASED,
+    checkpoint: Checkpoint = None,
     method: Method = "model",
     rig: RigName = None,
     size: Size = None,

@@ -17,7 +17,7 @@ from spidereye.natural_size import natural_width
 from spidereye.panorama_metadata import write_panorama
 from spidereye.pictures import probe
 from spidereye.progress import notes_console
-from spidereye.released import RELEASED
+from spidereye.released import RELEASED, released
 from spidereye.rig import NAMED_RIGS, Rig, spider4
 from spidereye.rig_files import load_rig
 from spidereye.self_calibration import REFINEMENTS
@@ -41,7 +41,7 @@ class StitchJob:
     images: list[Path]  # - for a view that is missing
     output: Path
     method: str = "model"  # model | geometric
-    checkpoint: str = RELEASED  # model: a name, a folder or run_name[@best|@last]
+    checkpoint: str | None = None  # model: a folder or run_name[@best|@last]; None: our own
     weights: str = "ema"  # model: ema | raw
     steps: int | None = None  # model: of the sampler
     seed: int = 0  # model: of the sampler's noise
@@ -108,6 +108,11 @@ class StitchJob:
             if self.compile or self.precision != "fp32":
                 raise SpiderEyeError("--precision and --compile go with --method model")
             return
+        if self.checkpoint is None and RELEASED not in released():
+            raise SpiderEyeError(
+                "--method model needs --checkpoint (a folder or run_name[@best]); without one use "
+                "--method geometric"
+            )
         for option, value, default in (
             ("--blend", self.blend, "feather"),
             ("--kernel", self.kernel, "lanczos"),
@@ -239,7 +244,7 @@ def widths_of(job: StitchJob) -> list[int | None]:
 def model_stitcher(job: StitchJob) -> Stitcher:
     """The stitcher of a checkpoint."""
     stitcher = Stitcher.load(
-        job.checkpoint,
+        job.checkpoint or RELEASED,
         "ema" if job.weights == "ema" else "raw",
         job.device,
         rig=None if job.rig is None else load_rig(job.rig),

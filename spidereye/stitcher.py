@@ -16,7 +16,6 @@ from spidereye.config import Config
 from spidereye.errors import SpiderEyeError
 from spidereye.natural_size import natural_width
 from spidereye.recent import Recent
-from spidereye.released import RELEASED
 from spidereye.rig import Rig
 from spidereye.self_calibration import REFINEMENTS, Calibrated
 from spidereye.shot_stitching import ModelStitch, ShotStitch
@@ -93,7 +92,7 @@ class Stitcher:
     @classmethod
     def load(
         cls,
-        checkpoint: str | Path = RELEASED,
+        checkpoint: str | Path,
         weights: Weights = "ema",
         device: str = "cpu",
         runs_dir: str = "runs",
