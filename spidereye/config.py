@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spidereye.conditioned_batches import Parallax, Variety
+from spidereye.conditioned_batches import Parallax
 from spidereye.conditioning import Conditioner
 from spidereye.conditions import SHOT, ConditioningConfig
 from spidereye.decoder import DecoderConfig
@@ -248,10 +248,6 @@ class Config:
         low, high = self.dataset.off_centre
         return Parallax(self.dataset.parallax_share, (low, high))
 
-    def variety(self) -> Variety:
-        """Training's other rigs, and what cameras do to pictures."""
-        return Variety(self.dataset.rig_variety, self.dataset.degradation)
-
     def conditioning(self) -> ConditioningConfig:
         """What the networks are told beside the views."""
         ssdd = self.ssdd
@@ -278,8 +274,7 @@ class Config:
         """The networks' architecture."""
         ssdd = self.ssdd
         encoder = EncoderConfig(ssdd.encoder, ssdd.encoder_width)
-        repa = self.aux_losses.repa
-        extract = repa.i_extract if repa else RepaConfig.i_extract
+        extract = (self.aux_losses.repa or RepaConfig).i_extract
         conditioning = self.conditioning()
         return ModelConfig(
             encoder,

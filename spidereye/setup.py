@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from spidereye.batches import IndexedDataset, PanoramaDataset, Renderer
-from spidereye.conditioned_batches import ConditionedDataset, ConditionedRenderer
+from spidereye.conditioned_batches import ConditionedDataset, ConditionedRenderer, Variety
 from spidereye.conditioning import Conditioner
 from spidereye.config import Config
 from spidereye.coverage import ENOUGH_COVERAGE, Coverage, coverage
@@ -138,7 +138,7 @@ def datasets(
         Renderer(rig, fast, names, torch.device("cpu"), jitter, config.seed),
         conditioner or Conditioner(config.conditioning(), height, width),
         config.parallax(),
-        config.variety(),
+        Variety(data.rig_variety, data.degradation),
         data.draws,
         picture_cache(config),
     )

@@ -26,8 +26,7 @@ from spidereye.trained import Trained
 from spidereye.view_sampling import KERNELS, Kernel
 from spidereye.weights import is_released
 
-_SIZES = 2  # of panoramas that stand ready, where pictures have several
-_WIDEST = 2048  # pixels of a panorama that nobody asked to be so wide
+_SIZES, _WIDEST = 2, 1024  # of panoramas that nobody asked for: ready at a time, and in pixels
 
 
 class Stitcher:
@@ -55,10 +54,10 @@ class Stitcher:
         `size` only where nothing is known of them."""
         self.rig, self.size, self.fits = rig, size, fits
         self._sizes = Recent(_SIZES)
-        self._options = {
-            "device": device, "refine": refine, "reference_view": reference_view,
-            "precision": precision, "compile": compile,
-        }  # fmt: skip
+        self._options = dict(
+            device=device, refine=refine, reference_view=reference_view, precision=precision,
+            compile=compile,
+        )  # fmt: skip
         self.origin = "geometric stitch" if trained is None else trained.origin
         self.device = torch.device(device)
         self.config = Config() if trained is None else trained.config
@@ -160,7 +159,7 @@ class Stitcher:
         )  # fmt: skip
 
     def fitted(self, images: Images, rig: Rig | None = None) -> "Stitcher":
-        """The stitcher of panoramas about as fine as these pictures, up to 2048 pixels wide; itself
+        """The stitcher of panoramas about as fine as these pictures, up to 1024 pixels wide; itself
         where its size was given. Parameters as for a panorama."""
         if not self.fits or self.trained is None:
             return self

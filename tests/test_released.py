@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from made_checkpoints import tiny_checkpoint
+from pack import without_paths
 from PIL import Image
 
 import spidereye.released
@@ -20,9 +21,6 @@ from spidereye.stitch_job import StitchJob, stitch_files
 from spidereye.weights import find_checkpoint, is_released
 
 RECIPES = Path(__file__).parents[1] / "recipes"
-sys.path.insert(0, str(RECIPES))
-
-from pack import without_paths  # noqa: E402
 
 
 @pytest.fixture(scope="module")
