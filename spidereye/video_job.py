@@ -86,7 +86,7 @@ def stitch_videos(job: VideoJob) -> None:
         if stitcher is None:
             (first,) = frames.pictures(moments[:1])
             widths = [None if frame is None else frame.shape[1] for frame in first]
-            stitcher = geometric_stitcher(job.stitch, widths)
+            stitcher = geometric_stitcher(job.stitch, rig, widths)
         say_coverage(job.stitch, stitcher, console)
         some = frames.pictures(_spread(moments)) if stitcher.refine else ()
         steady = SteadyCalibration(stitcher, Poses.of(stitcher, some))
