@@ -127,6 +127,9 @@ def video(
     xi: Xi = 0.85,
     steps: Steps = None,
     seed: Seed = 0,
+    smooth: Annotated[
+        bool, typer.Option(help="model: even out the noise of what does not change")
+    ] = True,
     device: Device = "cpu",
     precision: Precision = "fp32",
     compile: Compile = False,
@@ -146,4 +149,4 @@ def video(
         device=device, precision=precision, compile=compile, refine=refine,
         reference_view=reference_view, kernel=kernel,
     )  # fmt: skip
-    stitch_videos(VideoJob(job, offset or [], audio, codec, crf, start, seconds))
+    stitch_videos(VideoJob(job, offset or [], audio, codec, crf, start, seconds, smooth))

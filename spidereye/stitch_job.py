@@ -132,8 +132,9 @@ def stitch_files(job: StitchJob) -> None:
         job = _by_name(job, stitcher.rig, console)
         stitcher = stitcher.fitted(job.pictures)
     else:
-        job = _by_name(job, rig_of(job), console)
-        stitcher = geometric_stitcher(job, widths_of(job))
+        rig = rig_of(job)
+        job = _by_name(job, rig, console)
+        stitcher = geometric_stitcher(job, rig, widths_of(job))
     say_coverage(job, stitcher, console)
     result = stitcher(job.pictures, steps=job.steps, seed=job.seed)
     for line in refinement_lines(result, stitcher.refine):
@@ -227,13 +228,12 @@ def _coverage_warning(job: StitchJob, stitcher: Stitcher, seen: Coverage) -> str
     return f"WARNING: the views see only {seen.seen:.1%} of the sphere; the rest {rest}; {cause}"
 
 
-def rig_of(job: StitchJob, widths: Sequence[int | None] = ()) -> Rig:
-    """Of a geometric job, for pictures so many pixels wide, None where one is missing; without one
-    in its options `spider4` with the lens that they describe."""
+def rig_of(job: StitchJob) -> Rig:
+    """Of a geometric job; without one in its options `spider4` with the lens that they describe.
+    It takes pictures of any size: lenses are rescaled to it."""
     if job.rig is not None:
         return load_rig(job.rig)
-    side = max((width for width in widths if width is not None), default=job.f_pix_size)
-    return spider4(job.f_pix * side / job.f_pix_size, job.xi, side)
+    return spider4(job.f_pix, job.xi, job.f_pix_size)
 
 
 def widths_of(job: StitchJob) -> list[int | None]:
@@ -262,9 +262,11 @@ def model_stitcher(job: StitchJob) -> Stitcher:
     return stitcher
 
 
-def geometric_stitcher(job: StitchJob, widths: Sequence[int | None]) -> Stitcher:
-    """The stitcher without a model for pictures so many pixels wide."""
-    rig, size = rig_of(job, widths), job.size
+def geometric_stitcher(job: StitchJob, rig: Rig, widths: Sequence[int | None]) -> Stitcher:
+    """The stitcher without a model.
+
+    rig: `rig_of` the job.   widths: of its pictures in pixels, None where one is missing."""
+    size = job.size
     if size is None:
         width = natural_width(rig, widths)
         size = width, width // 2

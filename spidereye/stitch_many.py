@@ -21,7 +21,7 @@ from spidereye.picture_writing import check_suffix
 from spidereye.pictures import PictureError
 from spidereye.progress import notes_console, progress
 from spidereye.resuming import is_done, started
-from spidereye.rig import fingerprint
+from spidereye.rig import Rig, fingerprint
 from spidereye.shot_files import ShotFiles, find_shots, listed
 from spidereye.stitch_job import (
     StitchJob,
@@ -56,7 +56,7 @@ def stitch_shots(job: StitchJob, suffix: str = ".jpg") -> None:
     stitcher = model_stitcher(job) if job.method == "model" else None
     rig = stitcher.rig if stitcher is not None else rig_of(job)
     shots, notes = find_shots(names, rig)
-    stitcher = stitcher or _for_first_sound(job, shots)
+    stitcher = stitcher or _for_first_sound(job, rig, shots)
     outputs = _outputs(shots, job.output, suffix)
     say_coverage(job, stitcher, console)
     for note in notes:
@@ -83,17 +83,17 @@ def stitch_shots(job: StitchJob, suffix: str = ".jpg") -> None:
     print(f"{job.output}: {len(todo)} panoramas{before}, {stitcher.origin}")
 
 
-def _for_first_sound(job: StitchJob, shots: Sequence[ShotFiles]) -> Stitcher:
+def _for_first_sound(job: StitchJob, rig: Rig, shots: Sequence[ShotFiles]) -> Stitcher:
     """The geometric stitcher, of sizes that follow from the first shot whose files are sound."""
     *others, last = shots
     for shot in others:
         with suppress(PictureError):
-            return _for_sizes_of(job, shot)
-    return _for_sizes_of(job, last)
+            return _for_sizes_of(job, rig, shot)
+    return _for_sizes_of(job, rig, last)
 
 
-def _for_sizes_of(job: StitchJob, shot: ShotFiles) -> Stitcher:
-    return geometric_stitcher(job, widths_of(replace(job, images=list(shot.paths))))
+def _for_sizes_of(job: StitchJob, rig: Rig, shot: ShotFiles) -> Stitcher:
+    return geometric_stitcher(job, rig, widths_of(replace(job, images=list(shot.paths))))
 
 
 def _make(

@@ -24,6 +24,7 @@ from spidereye.stitch_job import (
 )
 from spidereye.stitched import Panorama
 from spidereye.stitcher import Stitcher
+from spidereye.temporal_smoothing import TemporalSmoothing
 from spidereye.video_writing import CODECS, SUFFIXES, PanoramaVideo, Sound, has_sound
 from spidereye.view_videos import Frame, Moment, ViewFrames, ViewVideos
 from spidereye.whole_files import whole_file
@@ -39,6 +40,7 @@ class VideoJob:
     offsets: seconds to add to a view's timestamps, as "right=0.12".   sound: name of the view whose
     sound is kept, none, or None for the first that has any.   codec: of CODECS.   quality: the
     encoder's constant rate factor.   start, seconds: which part of the videos; None: to the end.
+    smooth: even out what a model makes over time; the geometric stitch stays as it is.
     """
 
     stitch: StitchJob
@@ -48,6 +50,7 @@ class VideoJob:
     quality: int = 18
     start: float = 0.0
     seconds: float | None = None
+    smooth: bool = True
 
     def check(self) -> None:
         """SpiderEyeError for values that make no sense, alone or together."""
@@ -86,7 +89,7 @@ def stitch_videos(job: VideoJob) -> None:
         if stitcher is None:
             (first,) = frames.pictures(moments[:1])
             widths = [None if frame is None else frame.shape[1] for frame in first]
-            stitcher = geometric_stitcher(job.stitch, widths)
+            stitcher = geometric_stitcher(job.stitch, rig, widths)
         say_coverage(job.stitch, stitcher, console)
         some = frames.pictures(_spread(moments)) if stitcher.refine else ()
         steady = SteadyCalibration(stitcher, Poses.of(stitcher, some))
@@ -115,6 +118,7 @@ def _write(
 ) -> int:
     """How many frames were written before Ctrl-C."""
     output, interval, done = job.stitch.output, frames.videos.interval, 0
+    smoothing = TemporalSmoothing() if job.smooth and job.stitch.method == "model" else None
     with stop_after_step() as stop, whole_file(output) as file:
         video = PanoramaVideo(file, stitcher.size, interval, job.codec, job.quality, sound)
         try:
@@ -124,7 +128,8 @@ def _write(
                     made = _stitched(job.stitch, stitcher, steady, moment, pictures)
                     if done == 0:
                         _say(made, stitcher, console)
-                    video.write(made.picture, moment.seconds)
+                    picture = made.picture if smoothing is None else smoothing(made.picture)
+                    video.write(picture, moment.seconds)
                     done += 1
                     meter.advance()
                     if stop.requested:

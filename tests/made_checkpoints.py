@@ -25,9 +25,12 @@ def tiny_config(fusion: str = "spherical") -> Config:
     return config
 
 
-def tiny_checkpoint(folder: Path, fusion: str = "spherical") -> Path:
+def tiny_checkpoint(folder: Path, fusion: str = "spherical", spread: float = 0.02) -> Path:
     """Writes one; `raw` and `ema` are different networks. No weight is zero, as some are at the
-    start of training, so that each has a say."""
+    start of training, so that each has a say.
+
+    spread: of what is added to each weight; 0 leaves spherical ones at what their flow starts from,
+    the sharpened stitch."""
     config, made = tiny_config(fusion), []
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -35,8 +38,8 @@ def tiny_checkpoint(folder: Path, fusion: str = "spherical") -> Path:
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 # What leads straight to the velocity counts eightfold.
-                spread = 0.0025 if "straight" in name else 0.02
-                parameter += spread * torch.randn_like(parameter)
+                own = spread / 8 if "straight" in name else spread
+                parameter += own * torch.randn_like(parameter)
         made.append(model.state_dict())
     save_checkpoint(folder, Checkpoint(made[0], made[1], config_to_dict(config)))
     return folder
