@@ -15,7 +15,6 @@ from spidereye.coverage import ENOUGH_COVERAGE, Coverage, coverage
 from spidereye.errors import SpiderEyeError
 from spidereye.natural_size import natural_width
 from spidereye.panorama_metadata import write_panorama
-from spidereye.pictures import probe
 from spidereye.progress import notes_console
 from spidereye.released import RELEASED, released
 from spidereye.rig import NAMED_RIGS, Rig, spider4
@@ -23,7 +22,7 @@ from spidereye.rig_files import load_rig
 from spidereye.self_calibration import REFINEMENTS
 from spidereye.setup import coverage_warning
 from spidereye.shot_files import by_name
-from spidereye.shots import file_labels
+from spidereye.shots import file_labels, widths_of
 from spidereye.stitched import Correction, Panorama
 from spidereye.stitcher import Stitcher
 from spidereye.stitching import BLENDS
@@ -134,7 +133,7 @@ def stitch_files(job: StitchJob) -> None:
     else:
         rig = rig_of(job)
         job = _by_name(job, rig, console)
-        stitcher = geometric_stitcher(job, rig, widths_of(job))
+        stitcher = geometric_stitcher(job, rig, widths_of(job.pictures))
     say_coverage(job, stitcher, console)
     result = stitcher(job.pictures, steps=job.steps, seed=job.seed)
     for line in refinement_lines(result, stitcher.refine):
@@ -234,11 +233,6 @@ def rig_of(job: StitchJob) -> Rig:
     if job.rig is not None:
         return load_rig(job.rig)
     return spider4(job.f_pix, job.xi, job.f_pix_size)
-
-
-def widths_of(job: StitchJob) -> list[int | None]:
-    """Pixels across the job's pictures. Raises PictureError for a damaged header."""
-    return [None if image is None else probe(image)[0] for image in job.pictures]
 
 
 def model_stitcher(job: StitchJob) -> Stitcher:

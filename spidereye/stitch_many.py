@@ -9,7 +9,6 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -23,13 +22,13 @@ from spidereye.progress import notes_console, progress
 from spidereye.resuming import is_done, started
 from spidereye.rig import Rig, fingerprint
 from spidereye.shot_files import ShotFiles, find_shots, listed
+from spidereye.shots import widths_of
 from spidereye.stitch_job import (
     StitchJob,
     geometric_stitcher,
     model_stitcher,
     rig_of,
     say_coverage,
-    widths_of,
     write_mask,
 )
 from spidereye.stitcher import Stitcher
@@ -93,7 +92,7 @@ def _for_first_sound(job: StitchJob, rig: Rig, shots: Sequence[ShotFiles]) -> St
 
 
 def _for_sizes_of(job: StitchJob, rig: Rig, shot: ShotFiles) -> Stitcher:
-    return geometric_stitcher(job, rig, widths_of(replace(job, images=list(shot.paths))))
+    return geometric_stitcher(job, rig, widths_of(shot.paths))
 
 
 def _make(

@@ -50,8 +50,7 @@ class Stitcher:
         compile: bool = False,
         fits: bool = False,
     ):
-        """See `geometric` and `load`. fits: panoramas are as fine as the pictures (see `fitted`),
-        `size` only where nothing is known of them."""
+        """See `geometric` and `load`. fits: panoramas are as fine as the pictures: see `fitted`."""
         self.rig, self.size, self.fits = rig, size, fits
         self._sizes = Recent(_SIZES)
         self._options = dict(
@@ -214,9 +213,9 @@ class Stitcher:
         would be alone, to the rounding of sums. Parameters and errors as for one shot."""
         if self.trained is not None:
             self.trained.check_rig(rig)
+        rig = rig or self.rig
         if self.fits and shots:
             return self.fitted(shots[0], rig).batch(shots, rig, steps, seed, found)
-        rig = rig or self.rig
         self._check_number(rig)
         read = [self._read(images, rig, found, self.refine) for images in shots]
         if self.by_model is None:

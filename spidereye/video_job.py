@@ -11,7 +11,7 @@ from spidereye.errors import SpiderEyeError
 from spidereye.interrupt import Interrupt, stop_after_step
 from spidereye.progress import notes_console, progress
 from spidereye.shot_files import by_name
-from spidereye.shots import file_labels
+from spidereye.shots import file_labels, widths_of
 from spidereye.sphere_boxes import say_spherical
 from spidereye.steady import Poses, SteadyCalibration
 from spidereye.stitch_job import (
@@ -86,10 +86,11 @@ def stitch_videos(job: VideoJob) -> None:
     videos = ViewVideos.open(paths, _offsets(job.offsets, labels))
     moments = videos.moments(job.start, job.seconds)
     with ViewFrames(videos) as frames:
-        if stitcher is None:
+        if stitcher is None or stitcher.fits:
             (first,) = frames.pictures(moments[:1])
-            widths = [None if frame is None else frame.shape[1] for frame in first]
-            stitcher = geometric_stitcher(job.stitch, rig, widths)
+            if stitcher is None:
+                stitcher = geometric_stitcher(job.stitch, rig, widths_of(first))
+            stitcher = stitcher.fitted(first)
         say_coverage(job.stitch, stitcher, console)
         some = frames.pictures(_spread(moments)) if stitcher.refine else ()
         steady = SteadyCalibration(stitcher, Poses.of(stitcher, some))
