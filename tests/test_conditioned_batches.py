@@ -192,7 +192,7 @@ def test_cameras_off_the_centre_stand_within_the_range(tiny_overrides, monkeypat
 def test_the_share_of_near_scenes(tiny_overrides, monkeypatch):
     dataset, near = made(tiny_overrides, "dataset.parallax_share=0.25"), []
 
-    def noted(self, number, place):
+    def noted(self, rig, number, place):
         near.append(number)
         return self.render([self.panoramas[0]], 0)
 
