@@ -279,7 +279,8 @@ def main() -> None:
         print(interrupt, file=sys.stderr)
         sys.exit(130)
     about = {**machine(threads=1), **{k: str(v) for k, v in sweep.identity.items()}}
-    about |= {"checkpoint": Path(arguments.checkpoint).name, "panorama": str(sweep.config.panorama_size)}
+    about["checkpoint"] = Path(arguments.checkpoint).name
+    about["panorama"] = str(sweep.config.panorama_size)
     lines = shortfalls(found) or [f"nowhere is the model {TOLERATED} dB below the best stitch"]
     listed = [{"axis": p.axis, "value": p.value, **values} for p, values in found.items()]
     text = json.dumps({"about": about, "lines": lines, "points": listed}, indent=1)

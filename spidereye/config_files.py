@@ -22,7 +22,7 @@ DOCUMENTED = "SpiderEye"
 def load_config(name: str, overrides: list[str], config_dir: str | None = None) -> Config:
     """A named config with Hydra overrides (`key=value`), checked.
 
-    config_dir: a folder of further YAML configs of the user's own.
+    config_dir: a folder of further YAML configs of the user's own, whose defaults may be ours.
     Raises SpiderEyeError naming the key for an unknown key, a wrong type or an impossible value.
     """
 
@@ -33,12 +33,14 @@ def load_config(name: str, overrides: list[str], config_dir: str | None = None) 
             )
     ConfigStore.instance().store(DOCUMENTED, Config)
     try:
+        found_in = []
         if config_dir is None:
             context = initialize_config_module("spidereye.configs", version_base="1.3")
         else:
             context = initialize_config_dir(str(Path(config_dir).resolve()), version_base="1.3")
+            found_in = ["hydra.searchpath=[pkg://spidereye.configs]"]
         with context:
-            composed = compose(name, overrides)
+            composed = compose(name, [*overrides, *found_in])
         config = cast(Config, OmegaConf.to_object(composed))
     except (HydraException, OmegaConfBaseException) as error:
         raise SpiderEyeError(_explain(name, error)) from error

@@ -104,4 +104,6 @@ def _packed(levels: UInt8[np.ndarray, "h w 3"], quality: int | None) -> UInt8[np
         return levels
     flags = [cv2.IMWRITE_JPEG_QUALITY, quality]
     encoded = cv2.imencode(".jpg", levels[..., ::-1], flags)[1]
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1]
+    decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    assert decoded is not None, "it was encoded above"
+    return decoded[..., ::-1]

@@ -6,6 +6,7 @@ what its cameras decide. Refined rotations are those of one shot, and so is what
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -53,9 +54,9 @@ class Stitcher:
         """See `geometric` and `load`. fits: panoramas are as fine as the pictures: see `fitted`."""
         self.rig, self.size, self.fits = rig, size, fits
         self._sizes = Recent(_SIZES)
-        self._options = dict(
-            device=device, refine=refine, reference_view=reference_view, precision=precision,
-            compile=compile,
+        self._again = partial(
+            Stitcher, device=device, refine=refine, reference_view=reference_view,
+            precision=precision, compile=compile,
         )  # fmt: skip
         self.origin = "geometric stitch" if trained is None else trained.origin
         self.device = torch.device(device)
@@ -160,18 +161,15 @@ class Stitcher:
     def fitted(self, images: Images, rig: Rig | None = None) -> "Stitcher":
         """The stitcher of panoramas about as fine as these pictures, up to 1024 pixels wide; itself
         where its size was given. Parameters as for a panorama."""
-        if not self.fits or self.trained is None:
+        trained, rig = self.trained, rig or self.rig
+        if not self.fits or trained is None:
             return self
-        rig = rig or self.rig
-        widths = widths_of(in_order(images, rig))
-        width = self.trained.nearest_width(min(natural_width(rig, widths), _WIDEST))
-
-        def make() -> Stitcher:
-            assert self.trained is not None
-            size = width, width // 2
-            return Stitcher(self.rig, size, self.trained.at_size(size), **self._options)
-
-        return self._sizes.find(str(width), make)
+        wanted = natural_width(rig, widths_of(in_order(images, rig)))
+        width = trained.nearest_width(min(wanted, _WIDEST))
+        size = width, width // 2
+        return self._sizes.find(
+            str(width), lambda: self._again(self.rig, size, trained.at_size(size))
+        )
 
     @property
     def takes_cameras(self) -> bool:
