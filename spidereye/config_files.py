@@ -32,18 +32,18 @@ def load_config(name: str, overrides: list[str], config_dir: str | None = None) 
                 f"overrides read key=value and change known keys, got {override!r}"
             )
     ConfigStore.instance().store(DOCUMENTED, Config)
+    own = None if config_dir is None else Path(config_dir)
     try:
-        found_in = []
-        if config_dir is None:
+        # What is named is looked for in one folder only, its defaults in ours too.
+        if own is None or (own.is_dir() and not (own / f"{name}.yaml").is_file()):
             context = initialize_config_module("spidereye.configs", version_base="1.3")
         else:
-            context = initialize_config_dir(str(Path(config_dir).resolve()), version_base="1.3")
-            found_in = ["hydra.searchpath=[pkg://spidereye.configs]"]
+            context = initialize_config_dir(str(own.resolve()), version_base="1.3")
         with context:
-            composed = compose(name, [*overrides, *found_in])
+            composed = compose(name, [*overrides, "hydra.searchpath=[pkg://spidereye.configs]"])
         config = cast(Config, OmegaConf.to_object(composed))
     except (HydraException, OmegaConfBaseException) as error:
-        raise SpiderEyeError(_explain(name, error)) from error
+        raise SpiderEyeError(_explain(name, error, own)) from error
     check(config)
     return config
 
@@ -66,7 +66,7 @@ def config_to_dict(config: Config) -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(config)))
 
 
-def _explain(name: str, error: Exception) -> str:
+def _explain(name: str, error: Exception, own: Path | None = None) -> str:
     """Hydra's and OmegaConf's several lines as one that names the key and, if it can, the fix."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     cause = error.__cause__ or error.__context__
@@ -79,17 +79,18 @@ def _explain(name: str, error: Exception) -> str:
         hint = f"; did you mean {close[0]}?" if close else ""
         return f"unknown key {full_key[0]!r}{hint}"
     if "Cannot find primary config" in text:
-        return f"no config named {name!r}; there are {', '.join(config_names())}"
+        return f"no config named {name!r}; there are {', '.join(config_names(own))}"
     reasons = [
         line for line in lines if not line.startswith(("full_key:", "object_type=", "Error"))
     ]
     return f"{full_key[0]}: {reasons[0]}" if full_key and reasons else text
 
 
-def config_names() -> list[str]:
-    """Names for `-cn`."""
-    folder = Path(__file__).parent / "configs"
-    return sorted([DOCUMENTED, *(path.stem for path in folder.glob("*.yaml"))])
+def config_names(own: Path | None = None) -> list[str]:
+    """Names for `-cn`: ours, and those of a folder of the user's own."""
+    folders = [Path(__file__).parent / "configs", *([own] if own else [])]
+    named = {path.stem for folder in folders for path in folder.glob("*.yaml")}
+    return sorted({DOCUMENTED, *named})
 
 
 def _keys(node: type, prefix: str = "") -> list[str]:

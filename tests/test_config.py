@@ -135,5 +135,19 @@ def test_unknown_config_lists_the_known():
         load_config("Spider", [])
 
 
+def test_a_folder_of_the_users_own_configs(tmp_path):
+    """Their defaults are ours; and ours can be named beside them."""
+    car = "defaults: [SpiderEye360, _self_]\ndataset: {root: here}\n"
+    (tmp_path / "car.yaml").write_text(car, encoding="utf-8")
+    config = load_config("car", ["dataset.batch_size=4"], str(tmp_path))
+    assert (config.dataset.root, config.dataset.batch_size) == ("here", 4)
+    assert config.ssdd.fusion_type == "spherical"
+    assert load_config("quickstart", [], str(tmp_path)).dataset.type == "scenes"
+    with pytest.raises(SpiderEyeError, match=r"no config named 'cat'; there are .*, car, quickst"):
+        load_config("cat", [], str(tmp_path))
+    with pytest.raises(SpiderEyeError, match=r"/nowhere' exists"):
+        load_config("car", [], str(tmp_path / "nowhere"))
+
+
 def test_defaults_are_the_documented_config():
     assert load_config("SpiderEye", []) == Config()
