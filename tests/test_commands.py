@@ -1,13 +1,9 @@
 """What people type: the documented commands, verbatim, and every command's errors."""
 
-import contextlib
-import io
 import json
-import os
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +13,7 @@ import numpy as np
 import pytest
 from made_checkpoints import tiny_checkpoint
 from PIL import Image
-
-from spidereye.cli import main
+from running import ENVIRONMENT, in_process
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTED = (
@@ -31,7 +26,6 @@ SMALL = (
     "dataset.batch_size=2 training.max_steps=3 aux_losses.lpips=false aux_losses.repa=null "
     "ssdd.compile=false training.mixed_precision=no"
 )
-ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
 def run(command: str, cwd: Path = ROOT, timeout: int = 300) -> subprocess.CompletedProcess[str]:
@@ -48,23 +42,11 @@ def run(command: str, cwd: Path = ROOT, timeout: int = 300) -> subprocess.Comple
 
 def spidereye(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """What a command does and says. Those that set up training run as processes of their own, as do
-    all in the tests of the launcher; the others as functions, which saves 5 s of imports each."""
+    all in the tests of the launcher; the others as functions."""
     words = ["spidereye", *map(str, arguments)]
     if words[1] in ("train", "eval", "quickstart", "distill"):
         return run(shlex.join(words), cwd)
-    output, errors, code = io.StringIO(), io.StringIO(), 0
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(output),
-        contextlib.redirect_stderr(errors),
-    ):
-        patch.setattr(sys, "argv", words)
-        patch.chdir(cwd)
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-    return subprocess.CompletedProcess(words, code, output.getvalue(), errors.getvalue())
+    return in_process(words, cwd)
 
 
 def one_line(result: subprocess.CompletedProcess[str], *words: str) -> None:
