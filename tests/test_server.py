@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,7 @@ from fastapi.testclient import TestClient
 from made_checkpoints import tiny_checkpoint
 from made_shots import small_rig, taken, world
 from PIL import Image
+from running import serving
 
 from spidereye import Stitcher
 from spidereye.pictures import to_uint8
@@ -263,41 +265,72 @@ def test_a_client_that_hangs_up_frees_its_job(models, views, slow):
         assert made.status_code == 200
 
 
-def test_many_clients_each_get_their_own_panorama(models):
-    """200 requests from 16 clients, through a queue that is shorter than what they send."""
-    shots = [shot(seed) for seed in range(16)]
-    rig = models.rigs["spider4"]
-    stitcher = Stitcher.geometric(rig, (128, 64))
-    expected = [stitcher(pictures).picture for pictures in shots]
-    sent = [files(pictures) for pictures in shots]
-    seconds: list[float] = []
+@dataclass(frozen=True)
+class Load:
+    """Shots, and what each becomes as a geometric panorama of 128x64."""
 
-    def client(number: int) -> int:
-        right = 0
-        with httpx.Client(timeout=60) as session:
-            for turn in range(200 // 16 + (number < 200 % 16)):
-                which = (number + turn) % len(shots)
-                start = time.perf_counter()
-                while True:
-                    answer = session.post(
-                        f"{served.url}/api/stitch", files=sent[which], data=GEOMETRIC
-                    )
-                    if answer.status_code != 429:
-                        break
-                    assert int(answer.headers["retry-after"]) > 0
-                    time.sleep(0.05)
-                seconds.append(time.perf_counter() - start)
-                right += np.array_equal(opened(answer.content), expected[which])
-        return right
+    shots: list[list[np.ndarray]]
+    expected: list[np.ndarray]
+    sent: list[list]
 
-    with Served(create_app(models, Limits(queue=8))) as served:
+    def put_on(self, address: str, requests: int, clients: int = 16) -> str:
+        """Requests of so many clients at a time, each of which gets the panorama of its own views,
+        waiting where the queue is full. Throughput and delays, in words."""
+        seconds: list[float] = []
+
+        def client(number: int) -> int:
+            right = 0
+            with httpx.Client(timeout=60) as session:
+                for turn in range(requests // clients + (number < requests % clients)):
+                    which = (number + turn) % len(self.shots)
+                    start = time.perf_counter()
+                    answer = _answered(session, f"{address}/api/stitch", self.sent[which])
+                    seconds.append(time.perf_counter() - start)
+                    right += np.array_equal(opened(answer), self.expected[which])
+            return right
+
         begin = time.perf_counter()
-        with ThreadPoolExecutor(16) as pool:
-            assert sum(pool.map(client, range(16))) == 200
-        whole = time.perf_counter() - begin
-    seconds.sort()
-    p95 = 1000 * seconds[int(0.95 * len(seconds))]
-    print(f"{200 / whole:.1f} panoramas a second, p95 {p95:.0f} ms")
+        with ThreadPoolExecutor(clients) as pool:
+            assert sum(pool.map(client, range(clients))) == requests
+        rate = requests / (time.perf_counter() - begin)
+        p50, p95 = (1000 * float(np.quantile(seconds, share)) for share in (0.5, 0.95))
+        return f"{rate:.1f} panoramas a second, p50 {p50:.0f} ms, p95 {p95:.0f} ms"
+
+
+def _answered(session: httpx.Client, url: str, views: list) -> bytes:
+    while True:
+        answer = session.post(url, files=views, data=GEOMETRIC)
+        if answer.status_code != 429:
+            assert answer.status_code == 200, answer.text
+            return answer.content
+        assert int(answer.headers["retry-after"]) > 0
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def load(models) -> Load:
+    shots = [shot(seed) for seed in range(16)]
+    stitcher = Stitcher.geometric(models.rigs["spider4"], (128, 64))
+    return Load(shots, [stitcher(one).picture for one in shots], [files(one) for one in shots])
+
+
+def test_many_clients_each_get_their_own_panorama(models, load):
+    """200 requests from 16 clients, through a queue that is shorter than what they send."""
+    with Served(create_app(models, Limits(queue=8))) as served:
+        print(load.put_on(served.url, 200))
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_under_load(load, tmp_path):
+    """Of a server in a process of its own, from when it keeps as many finished panoramas as it ever
+    does: less than half of what it would be if the views of every request stayed."""
+    with serving(["spidereye", "serve", "--queue", "8"], tmp_path) as server:
+        load.put_on(server.address, 2 * Limits.kept)
+        before = server.memory
+        told = load.put_on(server.address, 200)
+        grown = server.memory - before
+    print(f"{told}; {before / 1e6:.0f} MB and {grown / 1e6:+.1f} MB")
+    assert grown < 0.5 * 200 * sum(view.nbytes for view in load.shots[0])
 
 
 def test_what_waits_too_long_or_is_too_much_is_refused():
