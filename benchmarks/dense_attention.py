@@ -4,6 +4,8 @@ The baseline of the speed benchmarks, with LocalAttention's parameters: `rebuilt
 anew in every block and every step, as the published code does; `cached` keeps each block's.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -66,15 +68,17 @@ class PublishedUpsample(nn.Module):
 def make_published(network: nn.Module) -> None:
     """Replace whatever the published code does otherwise: attention and upsampling."""
     make_dense(network, cached=False)
-    for module in list(network.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, Upsample):
-                setattr(module, name, PublishedUpsample(child))
+    _replace(network, Upsample, PublishedUpsample)
 
 
 def make_dense(network: nn.Module, cached: bool) -> None:
     """Replace every LocalAttention of a network in place."""
+    _replace(network, LocalAttention, lambda child: DenseAttention(child, cached))
+
+
+def _replace(network: nn.Module, kind: type[nn.Module], made: Callable[..., nn.Module]) -> None:
+    """Every module of a kind by what is made of it."""
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
-            if isinstance(child, LocalAttention):
-                setattr(module, name, DenseAttention(child, cached))
+            if isinstance(child, kind):
+                setattr(module, name, made(child))

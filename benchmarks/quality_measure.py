@@ -5,7 +5,7 @@ What it writes are every picture's PSNR and aligned PSNR, and the pictures for t
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +35,7 @@ from spidereye.model import SpiderEyeModel, parameter_count
 from spidereye.protocols import PROTOCOLS as ALL_PROTOCOLS
 from spidereye.protocols import Shots, shots_of
 from spidereye.render import RenderPlan
-from spidereye.self_calibration import REFINEMENTS
+from spidereye.self_calibration import REFINEMENTS, Refinement
 from spidereye.setup import build_accelerator, make_dataset
 from spidereye.sources import open_source
 from spidereye.train import train
@@ -85,17 +85,24 @@ def trained(config: Config) -> SpiderEyeModel:
     return model.eval().requires_grad_(False)
 
 
-def evaluated(config: Config, model: SpiderEyeModel | None) -> list[Evaluation]:
-    """Every protocol, by the model or, without one, by the stitches of the evaluation."""
+def evaluated(
+    config: Config,
+    model: SpiderEyeModel | None,
+    protocols: Sequence[str] = PROTOCOLS,
+    refine: Sequence[Refinement] = (),
+) -> list[Evaluation]:
+    """Each protocol, by the model or, without one, by the stitches of the evaluation.
+
+    refine: of the stitches beside the model."""
     accelerator = build_accelerator(config)
     rig = config.rig()
     plan = RenderPlan.for_cameras(rig.cameras, "exact")
     dataset = make_dataset(config, open_source(config.source(), "val"), plan)
     renderer = Renderer(rig, plan, dataset.source.names, accelerator.device)
-    refine = () if model is not None else REFINEMENTS
+    refine = refine if model is not None else REFINEMENTS
     return [
         evaluate(config, model, MODEL, dataset, renderer, accelerator, name, refine, no_judges())
-        for name in PROTOCOLS
+        for name in protocols
     ]
 
 

@@ -26,31 +26,24 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 from machine import machine
-from quality_measure import no_judges, pictures
+from quality_measure import evaluated, pictures
 from quality_points import ADJACENT, MISSING, ONE, Point
 from quality_sweep import Sweep
 from results_page import write_page
 from safetensors.torch import save
 
-from spidereye.batches import Renderer
 from spidereye.config import Config
 from spidereye.cpu import keep_large_buffers
 from spidereye.errors import SpiderEyeError
-from spidereye.evaluate import Evaluation, score
 from spidereye.model import SpiderEyeModel, as_used, parameter_count
 from spidereye.progress import progress
-from spidereye.protocols import PROTOCOLS, shots_of
 from spidereye.released import RELEASED
-from spidereye.render import RenderPlan
 from spidereye.rig_files import load_rig
 from spidereye.self_calibration import REFINEMENTS
-from spidereye.setup import build_accelerator, make_dataset
-from spidereye.sources import open_source
 from spidereye.trained import Trained
 from spidereye.weights import find_checkpoint
 from spidereye.whole_files import write_whole
 
-MODEL = "model"
 KEPT = ("PSNR", "aligned PSNR", "SSIM", "WS-PSNR", "seam error", "PSNR unseen")
 _SHOWN = 14  # pictures of a case that are kept for the page
 
@@ -113,7 +106,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         rows, names, notes, unseen = found["rows"], found["names"], [], found["unseen"]
         assert shown is not None
     else:
-        shown = _scored(config, model, case)
+        (shown,) = evaluated(config, model, (case.protocol,), REFINEMENTS)
         rows = {
             method: {metric: [number(row.get(metric)) for row in values] for metric in KEPT}
             for method, values in shown.rows.items()
@@ -129,22 +122,6 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
 def number(value: float | None) -> float | None:
     """None for what does not apply to a picture, which JSON has no NaN for."""
     return None if value is None or math.isnan(value) else value
-
-
-def _scored(config: Config, model: SpiderEyeModel, case: Case) -> Evaluation:
-    protocol, rig = PROTOCOLS[case.protocol], config.rig()
-    accelerator = build_accelerator(config)
-    plan = RenderPlan.for_cameras(rig.cameras, "exact")
-    dataset = None
-    if protocol.needs_panoramas:
-        dataset = make_dataset(config, open_source(config.source(), "val"), plan)
-    names = dataset.source.names if dataset is not None else ()
-    shots = shots_of(
-        protocol, Renderer(rig, plan, names), dataset, config.panorama_size,
-        scenes=config.evaluation.parallax_scenes,
-    )  # fmt: skip
-    arguments = (MODEL, shots, case.protocol, accelerator, REFINEMENTS, no_judges())
-    return score(config, model, *arguments)
 
 
 def identity(arguments: argparse.Namespace) -> dict[str, Any]:

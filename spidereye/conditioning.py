@@ -116,7 +116,7 @@ class Conditioner:
 
     def _grid(self, cameras: Sequence[Camera], looking: Sequence[int], radius: float) -> LatentGrid:
         factor = self.config.factor
-        radii = self._radii(radius)
+        radii = self._radii(radius) if self.config.sweep else self._radii(radius)[:1]
         grid = latent_grid(cameras, self.height // factor, self.width // factor, radii)
         here = torch.tensor([number in looking for number in range(len(cameras))])
         return grid._replace(seen=grid.seen & here[:, None, None, None])

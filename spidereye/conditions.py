@@ -38,6 +38,8 @@ class ConditioningConfig:
     refine: what is self-calibrated first, of gain and rotation.
     factor: pixels of the panorama to a latent cell.
     encoded: the encoder gets larger views at so many pixels across; None: as they are.
+    sweep: whether the fusion looks at the views on all spheres; False: on the first. The decoder
+    is told of all either way.
     """
 
     grid: bool = False
@@ -48,6 +50,7 @@ class ConditioningConfig:
     refine: tuple[str, ...] = ()
     factor: int = 8
     encoded: int | None = None
+    sweep: bool = True
 
     def __post_init__(self) -> None:
         for key, value, choices in (

@@ -1,7 +1,6 @@
 """The documented configuration as dataclasses; `Config()` is the documented `SpiderEye`.
 
-Other named configs are YAML files in spidereye/configs that say only what differs. Values are
-checked here, all of them before any work starts, and an error names the key.
+Other named configs are YAML files in spidereye/configs that say only what differs.
 """
 
 import math
@@ -94,6 +93,7 @@ class SsddConfig:
     n_views: int = 4
     fusion_type: str = "concat_conv"  # concat_conv | average | spherical
     fusion_hidden_dim: int | None = None  # None: 2C; spherical: 64
+    fusion_sweep: bool = True  # spherical looks at all of sphere_radii; false: at the first
     use_view_encoding: bool = True
     view_encoding_type: str = "sinusoidal"  # sinusoidal | learnable | directional
     padding: str = "zeros"  # zeros | sphere: what lies beyond the panorama's edges
@@ -260,6 +260,7 @@ class Config:
             refine=tuple(ssdd.refine),
             factor=EncoderConfig(ssdd.encoder, ssdd.encoder_width).factor,
             encoded=ssdd.encoder_side,
+            sweep=ssdd.fusion_sweep,
         )
 
     def conditioner(self) -> Conditioner | None:
@@ -267,8 +268,7 @@ class Config:
         conditioning = self.conditioning()
         if not conditioning.needed:
             return None
-        width, height = self.panorama_size
-        return Conditioner(conditioning, height, width)
+        return Conditioner(conditioning, self.panorama_size[1], self.panorama_size[0])
 
     def model(self) -> ModelConfig:
         """The networks' architecture."""

@@ -171,6 +171,11 @@ def _check_sizes(config: Config) -> None:
         )
     factor = EncoderConfig(config.ssdd.encoder, config.ssdd.encoder_width).factor
     side, height = config.dataset.im_size, size[1]
+    if config.dataset.rig_variety and config.ssdd.fusion_type != "spherical":
+        raise SpiderEyeError(
+            f"dataset.rig_variety={config.dataset.rig_variety:g} needs ssdd.fusion_type=spherical, "
+            "the only one that takes rigs of any number of views"
+        )
     if config.ssdd.encoder_side is not None and config.ssdd.fusion_type != "spherical":
         raise SpiderEyeError(
             "ssdd.encoder_side goes with ssdd.fusion_type=spherical, which takes any latents"

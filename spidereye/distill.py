@@ -137,8 +137,8 @@ def _refuse_others(path: str, theirs: Config, ours: Config) -> None:
 
 _SHAPE = (
     "encoder", "encoder_width", "encoder_side", "decoder", "decoder_image_size", "n_views",
-    "fusion_type", "fusion_hidden_dim", "use_view_encoding", "view_encoding_type", "padding",
-    "condition", "prior", "prior_sigma", "sphere_radii", "refine",
+    "fusion_type", "fusion_hidden_dim", "fusion_sweep", "use_view_encoding", "view_encoding_type",
+    "padding", "condition", "prior", "prior_sigma", "sphere_radii", "refine",
 )  # fmt: skip
 
 

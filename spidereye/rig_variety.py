@@ -7,7 +7,6 @@ methods, as a calibrated rig's is; what they are not to know is jitter's.
 """
 
 import math
-from itertools import count
 
 import torch
 
@@ -89,7 +88,7 @@ def _lens(draw: _Draws, half_angle: float, circle: float, size: int) -> Lens:
     models = sorted(LENSES)
     model = models[draw.whole(0, len(models) - 1)]
     middle, off = (size - 1) / 2, _OFF_MIDDLE * size
-    for _ in count():
+    while True:
         numbers = {
             name: [draw.within(*bounds) for bounds in ranges]
             for name, ranges in _RANGES[model].items()
@@ -101,4 +100,3 @@ def _lens(draw: _Draws, half_angle: float, circle: float, size: int) -> Lens:
             return with_half_angle(unit, half_angle, circle)
         except SpiderEyeError:  # this one does not see so far
             continue
-    raise AssertionError("unreachable")

@@ -25,7 +25,6 @@ from spidereye.stitched import Panorama, ReadyShot
 from spidereye.stitching import BLENDS, Blend
 from spidereye.trained import Trained
 from spidereye.view_sampling import KERNELS, Kernel
-from spidereye.weights import is_released
 
 _SIZES, _WIDEST = 2, 1024  # of panoramas that nobody asked for: ready at a time, and in pixels
 
@@ -129,7 +128,7 @@ class Stitcher:
         return cls(
             rig, trained.config.panorama_size, trained, device,
             refine=refine, reference_view=reference_view, precision=precision, compile=compile,
-            fits=size is None and is_released(str(checkpoint), runs_dir),
+            fits=size is None and trained.released,
         )  # fmt: skip
 
     @classmethod

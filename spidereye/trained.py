@@ -14,6 +14,7 @@ from spidereye.errors import SpiderEyeError
 from spidereye.model import SpiderEyeModel, as_used
 from spidereye.onnx_networks import OnnxNetworks
 from spidereye.precision import check_precision
+from spidereye.released import released
 from spidereye.rig import Rig
 from spidereye.weights import find_checkpoint, load_weights
 
@@ -23,12 +24,14 @@ _DOWNSAMPLING = 8  # of the decoder
 @dataclass(frozen=True)
 class Trained:
     """networks: in evaluation mode.   config: that they were trained with.   origin: what they are,
-    in words.   steps: of the sampler where nothing else is asked."""
+    in words.   steps: of the sampler where nothing else is asked.   released: whether they came
+    with the package."""
 
     networks: SpiderEyeModel | OnnxNetworks
     config: Config
     origin: str
     steps: int
+    released: bool = False
 
     @classmethod
     def load(
@@ -57,7 +60,9 @@ class Trained:
         config = config_from_dict(read_config(found.path), [])
         model = SpiderEyeModel(config.model())
         origin = load_weights(model, found, weights)
-        return cls(model.eval().requires_grad_(False), config, origin, config.sampler_steps)
+        model.eval().requires_grad_(False)
+        ours = found.path in released().values()
+        return cls(model, config, origin, config.sampler_steps, ours)
 
     def at_size(self, size: tuple[int, int]) -> "Trained":
         """The same networks for panoramas of (W, H), W = 2H; the views that the encoder sees grow

@@ -65,11 +65,6 @@ def find_checkpoint(specification: str, runs_dir: str = "runs") -> Found:
     )
 
 
-def is_released(specification: str, runs_dir: str = "runs") -> bool:
-    """Whether it leads to weights that come with the package."""
-    return find_checkpoint(specification, runs_dir).path in released().values()
-
-
 def load_weights(
     model: SpiderEyeModel,
     found: Found,

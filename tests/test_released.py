@@ -11,14 +11,14 @@ from made_checkpoints import tiny_checkpoint
 from pack import without_paths
 from PIL import Image
 
-import spidereye.released
-from spidereye import Stitcher, stitch_job, weights
+from spidereye import Stitcher, stitch_job, trained, weights
 from spidereye.checkpoint import read_config, read_weights, save_for_use
 from spidereye.errors import SpiderEyeError
 from spidereye.released import RELEASED
 from spidereye.rig import spider4
 from spidereye.stitch_job import StitchJob, stitch_files
-from spidereye.weights import find_checkpoint, is_released
+from spidereye.trained import Trained
+from spidereye.weights import find_checkpoint
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -36,7 +36,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture
 def known(folder, monkeypatch) -> Path:
     """The same where the package looks for its own."""
-    for module in (weights, stitch_job, spidereye.released):
+    for module in (weights, stitch_job, trained):
         monkeypatch.setattr(module, "released", lambda: {RELEASED: folder})
     return folder
 
@@ -48,7 +48,7 @@ def views(side: int) -> list[np.ndarray]:
 
 def test_they_go_by_their_name_wherever_a_checkpoint_does(known, tmp_path):
     assert find_checkpoint(RELEASED, str(tmp_path)).path == known
-    assert is_released(RELEASED, str(tmp_path))
+    assert Trained.load(RELEASED, runs_dir=str(tmp_path)).released
     with pytest.raises(SpiderEyeError, match=r"no checkpoint 'spidereye-large'.*spidereye-small"):
         find_checkpoint("spidereye-large", str(tmp_path))
     with pytest.raises(SpiderEyeError, match="EMA weights only"):

@@ -12,7 +12,6 @@ from spidereye.rig_files import load_rig
 from spidereye.server.limits import Refused
 from spidereye.stitcher import Stitcher
 from spidereye.trained import Trained
-from spidereye.weights import is_released
 
 GEOMETRIC = "geometric"
 _STITCHERS = 4  # a plan of 2048x1024 from four views takes 61 MB
@@ -20,13 +19,11 @@ _STITCHERS = 4  # a plan of 2048x1024 from four views takes 61 MB
 
 @dataclass
 class Models:
-    """trained: by name.   rigs: by name, beside the named ones.   device: of the networks.
-    fitting: names of those whose panoramas are as fine as the pictures where no size is asked."""
+    """trained: by name.   rigs: by name, beside the named ones.   device: of the networks."""
 
     trained: Mapping[str, Trained]
     rigs: Mapping[str, Rig]
     device: str = "cpu"
-    fitting: frozenset[str] = frozenset()
     _stitchers: Recent = field(default_factory=lambda: Recent(_STITCHERS))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -43,8 +40,7 @@ class Models:
         trained = {name: Trained.load(given, device=device) for name, given in checkpoints.items()}
         named = {name: make() for name, make in NAMED_RIGS.items()}
         named |= {name: load_rig(path) for name, path in rigs.items()}
-        fitting = frozenset(name for name, given in checkpoints.items() if is_released(given))
-        return cls(trained, named, device, fitting)
+        return cls(trained, named, device)
 
     @property
     def default(self) -> str:
@@ -66,11 +62,12 @@ class Models:
 
     def natural_size(self, model: str, width: int) -> tuple[int, int] | None:
         """Of panoramas where none is asked for, of pictures that would make one so wide; None for
-        the model's own."""
-        if model in self.fitting:
-            width = self.trained[model].nearest_width(width)
-        elif model != GEOMETRIC:
-            return None
+        the model's own. Raises Refused (404) for an unknown model."""
+        if model != GEOMETRIC:
+            trained = self._find(model)
+            if not trained.released:
+                return None
+            width = trained.nearest_width(width)
         return width, width // 2
 
     def stitcher(
