@@ -28,7 +28,7 @@ from dense_attention import FORMS, DenseAttention, make_dense, make_published
 from machine import machine
 from torch import Tensor
 
-from spidereye.attention import LocalAttention
+from spidereye.attention import LocalAttention, prepare_compiling
 from spidereye.decoder import DecoderConfig, UViT
 from spidereye.precision import computing_in, has_bfloat16
 from spidereye.sampler import euler
@@ -75,6 +75,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         run = onnx_run(decoder, x, t, z)
     else:
         if case["form"] == "compiled":
+            prepare_compiling()
             decoder.compile()
 
         def run(x: Tensor, t: Tensor) -> Tensor:

@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
 # The weights in spidereye/released/, from panoramas alone, in stages as the SSDD paper has them:
-# encoder and decoder together at low size, then at 256x128, then with a falling rate, then to
-# one step. Every stage resumes where it was stopped; the same command goes on.
+# encoder and decoder together at low size, then the decoder at 256x128, then with a falling rate,
+# then to one step. Every stage resumes where it was stopped; the same command goes on.
 #
 #     recipes/release.sh <panoramas> [<work folder>]
 #
 # <panoramas> holds train/, val/ and SOURCES.tsv; only CC0 rows may be in it. More of them, as the
 # SSDD paper would have, come from `spidereye data polyhaven --n 500 --resolution 2k -o panoramas`.
 # On a GPU take more steps and a larger model: LOW=100000 PRE=200000 FINE=50000 STEP=20000 DECODER=M
-# ENCODER=f8c4 WIDTH=128 BATCH=12 DRAWS=null recipes/release.sh panoramas
+# ENCODER=f8c4 WIDTH=128 BATCH=12 MANY=null DRAWS=null recipes/release.sh panoramas
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=${1:?usage: recipes/release.sh <panoramas> [<work folder>]}
 work=${2:-runs}
-: "${LOW:=300}" "${PRE:=500}" "${FINE:=150}" "${STEP:=40}"  # steps of each stage
-: "${DECODER:=XXS}" "${ENCODER:=f4c4}" "${WIDTH:=16}" "${BATCH:=4}" "${DRAWS:=6}"
+: "${LOW:=300}" "${PRE:=200}" "${FINE:=120}" "${STEP:=20}"  # steps of each stage
+: "${DECODER:=XXS}" "${ENCODER:=f4c4}" "${WIDTH:=16}" "${BATCH:=4}"
+: "${MANY:=6}" "${DRAWS:=3}"  # shots of each panorama, at low size and after it
 bin=${BIN:-.venv/bin}
 name=${NAME:-spidereye-small}
 
@@ -22,16 +23,17 @@ name=${NAME:-spidereye-small}
 
 common=(
   -cn SpiderEye360-small "dataset.root='$data'" "runs_dir='$work'" "dataset.cache='$work/cache'"
-  "dataset.draws=$DRAWS" "ssdd.decoder=$DECODER" "ssdd.encoder=$ENCODER" "ssdd.encoder_width=$WIDTH"
+  "ssdd.decoder=$DECODER" "ssdd.encoder=$ENCODER" "ssdd.encoder_width=$WIDTH"
 )
+after=(ssdd.encoder_train=false "dataset.draws=$DRAWS" "dataset.batch_size=$BATCH")
 train() { "$bin/spidereye" train "${common[@]}" "$@"; }
 
-train run_name="$name-1-low" dataset.im_size=64 'ssdd.decoder_image_size=[128,64]' \
+train run_name="$name-1-low" "dataset.draws=$MANY" dataset.im_size=64 'ssdd.decoder_image_size=[128,64]' \
   dataset.batch_size=$((2 * BATCH)) training.max_steps="$LOW"
-train run_name="$name-2-pre" "ssdd.checkpoint='$work/jobs/$name-1-low/last'" \
-  dataset.batch_size="$BATCH" training.max_steps="$PRE"
-train run_name="$name-3-fine" "ssdd.checkpoint='$work/jobs/$name-2-pre/last'" \
-  dataset.batch_size="$BATCH" training.max_steps="$FINE" training.cooldown="$FINE"
+train run_name="$name-2-pre" "${after[@]}" "ssdd.checkpoint='$work/jobs/$name-1-low/last'" \
+  training.max_steps="$PRE"
+train run_name="$name-3-fine" "${after[@]}" "ssdd.checkpoint='$work/jobs/$name-2-pre/last'" \
+  training.max_steps="$FINE" training.cooldown="$FINE"
 "$bin/spidereye" distill "$work/jobs/$name-3-fine/last" "runs_dir='$work'" \
   run_name="$name-4-step" training.max_steps="$STEP" training.cooldown="$STEP" training.lr=2e-4
 

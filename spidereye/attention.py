@@ -106,10 +106,9 @@ def _blocks(x: Float[Tensor, "B h w D"], halo: int = 0) -> Float[Tensor, "B n ce
 
 
 def _table(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Makes a table once for its arguments, compiled or not. It outlives the call that makes it, so
-    it must not become an inference tensor, which training could not save for its backward pass."""
-    made = lru_cache(maxsize=8)(torch.inference_mode(False)(make))
-    return torch.compiler.assume_constant_result(made)
+    """Makes a table once for its arguments. It outlives the call that makes it, so it must not
+    become an inference tensor, which training could not save for its backward pass."""
+    return lru_cache(maxsize=8)(torch.inference_mode(False)(make))
 
 
 @_table
@@ -143,3 +142,10 @@ def _attended(height: int, width: int, device: str) -> Bool[Tensor, "n q k"]:
     grid = torch.ones(1, height, width, 1, device=device)
     on_grid = _blocks(_padded(grid, REACH), REACH)[0, :, :, 0] > 0  # [n, k]
     return _within(device) & on_grid[:, None]
+
+
+def prepare_compiling() -> None:
+    """Let compiled code take the tables as they are instead of making them itself; to be called
+    before a network is compiled. Not done on import: it loads the compiler, which takes seconds."""
+    for table in (_window_index, _within, _attended):
+        torch.compiler.assume_constant_result(table)

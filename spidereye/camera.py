@@ -135,6 +135,10 @@ class Camera:
 
     def mask(self) -> Bool[Tensor, "*b h w"]:
         """Which pixels are picture: inside the image circle, the lens's valid domain, visible."""
+        return self._mask
+
+    @cached_property
+    def _mask(self) -> Bool[Tensor, "*b h w"]:
         grid = self.pixel_grid()
         grid = grid.expand(*self.rotation.shape[:-2], *grid.shape)
         return self.lens.unproject(grid)[1] & self.is_picture(grid)

@@ -75,7 +75,26 @@ class SphereConv2d(nn.Conv2d):
         super().__init__(width_in, width_out, 3, stride=stride)
 
     def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
-        return super().forward(pad_sphere(input, 1, 1, 1, 1))
+        # Compiled code pads while it convolves, and the gradient of written edges takes copies.
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or input.shape[2] < 2:
+            return super().forward(pad_sphere(input, 1, 1, 1, 1))
+        return self._with_edges(input)
+
+    def _with_edges(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
+        """The same without a padded copy of x, which takes as long as the convolution where x is
+        large and has few channels: padded by zeros, and then the lines along the edges again."""
+        weight, bias, stride = self.weight, self.bias, self.stride[0]
+        made = F.conv2d(x, weight, bias, stride, padding=1)
+        height, width = x.shape[2:]
+        first, last = x[..., (-1, 0, 1)], x[..., (-2, -1, 0)]
+        made[..., :1] = F.conv2d(first, weight, bias, stride, padding=(1, 0))
+        if stride * (made.shape[3] - 1) == width - 1:  # else it sees nothing beyond the edge
+            made[..., -1:] = F.conv2d(last, weight, bias, stride, padding=(1, 0))
+        # Rows after columns: they know the corners.
+        made[:, :, :1] = F.conv2d(pad_sphere(x[:, :, :2], 1, 0, 1, 1), weight, bias, stride)
+        if stride * (made.shape[2] - 1) == height - 1:
+            made[:, :, -1:] = F.conv2d(pad_sphere(x[:, :, -2:], 0, 1, 1, 1), weight, bias, stride)
+        return made
 
 
 def conv3x3(width_in: int, width_out: int, padding: str = "zeros", stride: int = 1) -> nn.Conv2d:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from spidereye.attention import prepare_compiling
 from spidereye.conditions import ConditioningConfig, Conditions
 from spidereye.decoder import DecoderConfig, UViT
 from spidereye.encoder import EncoderConfig, KLEncoder, Posterior
@@ -84,10 +85,11 @@ class SpiderEyeModel(nn.Module):
             latents = tuple(self.encoder(view).mean for view in given.views)
         return self.fused(latents, given)
 
-    def compile_networks(self) -> None:
+    def compile_networks(self, backend: str = "inductor") -> None:
         """Let torch.compile make code of encoder, fusion and decoder when they first run."""
+        prepare_compiling()
         for network in (self.encoder, self.fusion, self.decoder):
-            network.compile()
+            network.compile(backend=backend)
 
     def panorama(
         self,

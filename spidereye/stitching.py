@@ -226,7 +226,7 @@ def _warp(
     pixels, seen = camera.project(rays, sphere_radius)
     pixel = 2 * math.pi / rays.shape[-2]  # radians
     power, rim = sharpness(misalignment / pixel)
-    fineness = resolution(camera, rays, pixels, sphere_radius)
+    fineness = _fineness(camera, rays, pixels, seen, sphere_radius)
     weight = blend_weight(camera, rays, pixels, seen, sphere_radius, power, rim, fineness)
     weight = weight * pixel**power  # about 1: float32 holds the smallest beside it
     finer = (fineness * pixel).clamp_min(1e-6)
@@ -237,6 +237,22 @@ def _warp(
     points = Points(pixels.reshape(-1, 2)[index], own, level.flatten()[index])
     levels = 1 + math.ceil(float(points.level.max())) if len(index) else 1
     return Warp(camera.mask(), index, points, _lead(weight)[:, None], levels)
+
+
+def _fineness(
+    camera: Camera,
+    rays: Float[Tensor, "*b H W 3"],
+    pixels: Float[Tensor, "*b H W 2"],
+    seen: Bool[Tensor, "*b H W"],
+    sphere_radius: float,
+) -> Float[Tensor, "*b H W"]:
+    """`resolution` where the camera sees, 0 elsewhere. One camera is asked only there: of a large
+    panorama that is half the time."""
+    if camera.rotation.ndim > 2:
+        return resolution(camera, rays, pixels, sphere_radius) * seen
+    made = torch.zeros_like(pixels[..., 0])
+    made[seen] = resolution(camera, rays[seen], pixels[seen], sphere_radius)
+    return made
 
 
 def divisions(

@@ -27,8 +27,7 @@ loss = TrainingLoss(model, LossWeights())
 latent = posterior_shape(config.model(), 4, 32)
 draws = Draws(torch.rand(1), torch.randn_like(noise), torch.randn(1, *latent))
 plain = loss(given, noise, draws)["total"].item()
-for network in (model.encoder, model.fusion, model.decoder):
-    network.compile(backend="eager")
+model.compile_networks(backend="eager")
 difference = abs(loss(given, noise, draws)["total"].item() - plain)
 optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
 for _ in range(3):

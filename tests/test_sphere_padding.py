@@ -92,6 +92,20 @@ def test_convolutions_differ_at_the_edges_only_and_exchange_weights(stride):
     torch.testing.assert_close(sphere(x.roll(6, 3)), wrapped.roll(6 // stride, 3))
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("grid", [(1, 2), (2, 2), (2, 4), (3, 4), (7, 6), (8, 16)])
+def test_without_a_gradient_a_convolution_writes_the_edges_to_the_same_effect(stride, grid):
+    torch.manual_seed(0)
+    conv, x = SphereConv2d(3, 5, stride), torch.randn(2, 3, *grid)
+    padded = conv(x)  # a gradient is asked for: literally padded
+    with torch.no_grad():
+        torch.testing.assert_close(conv(x), padded.detach())
+        in_place = conv.to(memory_format=torch.channels_last)(  # pyright: ignore[reportCallIssue]
+            x.to(memory_format=torch.channels_last)
+        )
+    torch.testing.assert_close(in_place, padded.detach())
+
+
 def test_down_and_upsampling_take_the_padding_they_are_told():
     for padding, kind in (("zeros", nn.Conv2d), ("sphere", SphereConv2d)):
         assert type(Downsample(4, padding).conv) is kind and type(Upsample(4, padding).conv) is kind
