@@ -14,7 +14,7 @@ test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 slow: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow --durations 15
 
 # The page that `spidereye serve` shows; it needs Node.js. Without it the server has its API only.
 page:

@@ -70,15 +70,16 @@ def run_quickstart(data: Path | None, overrides: list[str]) -> None:
 
 
 def _stitch_a_sample(folder: Path, checkpoint: Path) -> None:
-    """Views of a scene in files, their panorama by geometry alone, and what to try next."""
+    """Views of a scene in files, their panorama by the weights that come with the package, and what
+    to try next."""
     views = []
     for name, picture in sample_shot(_SAMPLE).items():
         views.append(folder / "views" / f"{name}.jpg")
         write_whole(views[-1], picture)
-    stitch_files(StitchJob(views, folder / "panorama.jpg", method="geometric"))
+    stitch_files(StitchJob(views, folder / "panorama.jpg"))
     pictures = shlex.join(map(str, views))
     print("try next:")
-    print(f"  spidereye stitch {pictures} -o panorama.jpg --method geometric")
+    print(f"  spidereye stitch {pictures} -o panorama.jpg")
     print(f"  spidereye serve --checkpoint {checkpoint}    # at http://127.0.0.1:8000")
 
 

@@ -45,7 +45,7 @@ def serve(
         raise require_extra("web", error.name or "fastapi") from error
     own = [f"{RELEASED}={RELEASED}"] if RELEASED in released() else []
     models = Models.load(
-        dict(_named(one, "model") for one in checkpoint or own),
+        dict(_named(one, "model") for one in (*(checkpoint or ()), *own)),
         dict(_named(one, Path(one).stem) for one in rig or ()),
         device,
     )

@@ -6,7 +6,7 @@ found, so that nothing jumps from frame to frame.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -69,13 +69,37 @@ class SteadyCalibration:
         self._now, self._seconds = replace(target, gain=gain, offset=offset), seconds
         return self._now
 
+    def state(self) -> dict[str, Tensor]:
+        """What the next frame depends on, for `restore`; nothing before the first."""
+        if self._now is None or self._target is None:
+            return {}
+        return {
+            "gain": self._now.gain, "offset": self._now.offset,
+            "found.gain": self._target.gain, "found.offset": self._target.offset,
+            "blank": torch.tensor(self._target.blank, dtype=torch.int64),
+            "times": torch.tensor([self._compared, self._seconds], dtype=torch.float64),
+        }  # fmt: skip
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on after the frame whose `state` this is, of the same stitcher and poses."""
+        if not state:
+            return
+        blank = tuple(state["blank"].tolist())
+        known = replace(self._unrefined(), blank=blank, misalignment=self._poses.misalignment)
+        self._target = replace(known, gain=state["found.gain"], offset=state["found.offset"])
+        self._now = replace(known, gain=state["gain"], offset=state["offset"])
+        self._compared, self._seconds = state["times"].tolist()
+
+    def _unrefined(self) -> Calibrated:
+        count = len(self._poses.rig.cameras)
+        ones = torch.ones(count, 3, dtype=torch.float64)
+        return Calibrated([], self._poses.rig.cameras, ones, 0 * ones, 0.0, (), [])
+
     def _found(self, images: Images) -> Calibrated:
         colours = [what for what in self._stitcher.refine if what == "gain"]
         found = self._stitcher.calibrate(images, self._poses.rig, colours)
         if found is None:  # rotations alone, which are known
-            count = len(self._poses.rig.cameras)
-            ones = torch.ones(count, 3, dtype=torch.float64)
-            found = Calibrated([], self._poses.rig.cameras, ones, 0 * ones, 0.0, (), [])
+            found = self._unrefined()
         return replace(found, misalignment=self._poses.misalignment)
 
 

@@ -134,7 +134,8 @@ def video(
     precision: Precision = "fp32",
     compile: Compile = False,
 ) -> None:
-    """The videos of a rig's views to one 360° video. Ctrl-C leaves what was done, playable.
+    """The videos of a rig's views to one 360° video. Ctrl-C leaves what was done, playable;
+    the same command goes on.
 
     Example:
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -119,15 +120,23 @@ def _outputs(shots: Sequence[ShotFiles], folder: Path, suffix: str) -> dict[str,
     return {name: folder / place.with_name(place.name + suffix) for name, place in places.items()}
 
 
+def settings_of(job: StitchJob, stitcher: Stitcher) -> dict[str, Any]:
+    """What a panorama depends on beside its pictures, for a record."""
+    return {
+        "origin": stitcher.origin, "rig": fingerprint(stitcher.rig), "size": stitcher.size,
+        "refine": stitcher.refine, "steps": job.steps, "seed": job.seed,
+        "reference_view": job.reference_view, "blend": job.blend, "kernel": job.kernel,
+        "precision": job.precision,
+    }  # fmt: skip
+
+
 def _settle(job: StitchJob, stitcher: Stitcher, suffix: str) -> int:
     """Write stitch.json where the folder's is not of these settings; the time in ns since when
     panoramas in the folder are of them."""
     record = job.output / _RECORD
     settings = {
-        "format": _FORMAT, "origin": stitcher.origin, "rig": fingerprint(stitcher.rig),
-        "size": stitcher.size, "refine": stitcher.refine, "steps": job.steps, "seed": job.seed,
-        "reference_view": job.reference_view, "blend": job.blend, "kernel": job.kernel,
-        "precision": job.precision, "suffix": suffix, "mask": job.mask and str(job.mask),
+        "format": _FORMAT, **settings_of(job, stitcher),
+        "suffix": suffix, "mask": job.mask and str(job.mask),
     }  # fmt: skip
     text = json.dumps(settings, indent=2) + "\n"
     since = started(record, text)

@@ -6,6 +6,7 @@ alone. Where it differs by more, something moved or the light changed, and it is
 what remains of the last one there is no more than the noise.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +68,22 @@ class TemporalSmoothing:
             written = torch.where(stays, last.written, made.round())
         self._last = _Frame(new, step, made, written)
         return np.ascontiguousarray(written[0].to(torch.uint8).permute(1, 2, 0).numpy())
+
+    def state(self) -> dict[str, Tensor]:
+        """What the next panorama depends on, for `restore`; nothing before the first."""
+        if self._last is None:
+            return {}
+        parts = {name: part for name, part in vars(self._last).items() if part is not None}
+        if self._variance is not None:
+            parts["variance"] = torch.tensor(self._variance, dtype=torch.float64)
+        return parts
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on after the panorama whose `state` this is."""
+        if not state:
+            return
+        self._last = _Frame(state["new"], state.get("step"), state["made"], state["written"])
+        self._variance = float(state["variance"]) if "variance" in state else None
 
     def _bounded(self, found: float) -> float:
         """A frame whose noise cannot be told, as at a cut, says little of the next one's."""

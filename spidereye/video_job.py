@@ -1,5 +1,6 @@
 """`spidereye video`: the videos of a rig's views to one 360° video."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from spidereye import stopped_video
 from spidereye.errors import SpiderEyeError
 from spidereye.interrupt import Interrupt, stop_after_step
 from spidereye.progress import notes_console, progress
@@ -22,6 +24,7 @@ from spidereye.stitch_job import (
     rig_of,
     say_coverage,
 )
+from spidereye.stitch_many import settings_of
 from spidereye.stitched import Panorama
 from spidereye.stitcher import Stitcher
 from spidereye.temporal_smoothing import TemporalSmoothing
@@ -72,7 +75,8 @@ class VideoJob:
 
 def stitch_videos(job: VideoJob) -> None:
     """Make the video and say what was seen. Raises SpiderEyeError for what cannot be done, and
-    Interrupt after Ctrl-C, with a video of what was done in its place."""
+    Interrupt after Ctrl-C, with a video of what was done in its place, which the same call goes on
+    with."""
     job.check()
     console = notes_console()
     stitcher = model_stitcher(job.stitch) if job.stitch.method == "model" else None
@@ -104,7 +108,7 @@ def stitch_videos(job: VideoJob) -> None:
     width, height = stitcher.size
     what = f"{job.stitch.output}: {done} frames of {width}x{height}, {stitcher.origin}"
     if done < len(moments):
-        raise Interrupt(f"stopped; {what}, of {len(moments)}")
+        raise Interrupt(f"stopped; {what}, of {len(moments)}; the same command goes on")
     print(what)
 
 
@@ -117,17 +121,28 @@ def _write(
     sound: Sound | None,
     console: Console,
 ) -> int:
-    """How many frames were written before Ctrl-C."""
-    output, interval, done = job.stitch.output, frames.videos.interval, 0
+    """How many frames are written, those of an earlier call with the same settings among them."""
+    output, interval = job.stitch.output, frames.videos.interval
     smoothing = TemporalSmoothing() if job.smooth and job.stitch.method == "model" else None
+    settings = _settings(job, stitcher, frames.videos)
+    stopped = stopped_video.find(output, settings)
+    first = done = 0
+    if stopped is not None:
+        first = done = stopped.frames
+        steady.restore(stopped.of("colours"))
+        if smoothing is not None:
+            smoothing.restore(stopped.of("smoothing"))
+        console.print(f"going on after {done} of {len(moments)} frames of {output}")
     with stop_after_step() as stop, whole_file(output) as file:
-        video = PanoramaVideo(file, stitcher.size, interval, job.codec, job.quality, sound)
+        video = PanoramaVideo(
+            file, stitcher.size, interval, job.codec, job.quality, sound, output if done else None
+        )
         try:
-            with progress("frames", len(moments)) as meter:
-                pairs = zip(moments, frames.pictures(moments), strict=False)
-                for moment, pictures in pairs:
+            with progress("frames", len(moments), done) as meter:
+                left = moments[done:]
+                for moment, pictures in zip(left, frames.pictures(left), strict=False):
                     made = _stitched(job.stitch, stitcher, steady, moment, pictures)
-                    if done == 0:
+                    if done == first:
                         _say(made, stitcher, console)
                     picture = made.picture if smoothing is None else smoothing(made.picture)
                     video.write(picture, moment.seconds)
@@ -141,7 +156,27 @@ def _write(
             raise
         file.flush()
         say_spherical(Path(file.name))
+    if done < len(moments):
+        states = {"colours": steady.state()}
+        states |= {"smoothing": smoothing.state()} if smoothing is not None else {}
+        stopped_video.keep(output, settings, done, states)
+    else:
+        stopped_video.forget(output)
     return done
+
+
+def _settings(job: VideoJob, stitcher: Stitcher, videos: ViewVideos) -> str:
+    """What the frames and their encoding depend on."""
+    files = [line.path.stat() for line in videos.timelines]
+    return json.dumps(
+        {
+            **settings_of(job.stitch, stitcher),
+            "videos": [str(line.path.resolve()) for line in videos.timelines],
+            "files": [[file.st_size, file.st_mtime_ns] for file in files],
+            "offsets": videos.offsets, "codec": job.codec, "quality": job.quality,
+            "start": job.start, "seconds": job.seconds, "smooth": job.smooth, "sound": job.sound,
+        }
+    )  # fmt: skip
 
 
 def _stitched(

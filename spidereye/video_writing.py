@@ -3,7 +3,8 @@
 Importing this module raises SpiderEyeError where PyAV is not installed.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +21,7 @@ except ImportError as error:
     raise require_extra("video", "av") from error
 
 from av import AudioFrame, AudioResampler, Packet, VideoFrame
+from av.bitstream import BitStreamFilterContext
 from av.error import FFmpegError
 from av.video.reformatter import ColorRange, Colorspace
 
@@ -27,6 +29,7 @@ CODECS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1"}
 SUFFIXES = (".mp4", ".mov", ".m4v")
 _CLOCK = Fraction(1, 90_000)  # seconds; what MPEG counts in
 _BT709 = 1  # colour primaries, transfer and matrix (ITU-T H.273)
+_WITH_LENGTHS = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
 # What MP4 holds; other sound becomes AAC.
 _SOUND = ("aac", "mp3", "ac3", "eac3", "opus", "alac", "flac")
 
@@ -45,7 +48,8 @@ class PanoramaVideo:
 
     file: an empty file to write.   size: (W, H), both even.   interval: seconds from frame to
     frame, on the mean.   codec: of CODECS.   quality: the encoder's constant rate factor, less is
-    better.
+    better.   before: a video that this class wrote with the same settings, whose frames are the
+    first of this one, as they were encoded.
     Raises SpiderEyeError for sizes that cannot be encoded and sound that cannot be read.
     """
 
@@ -57,6 +61,7 @@ class PanoramaVideo:
         codec: str = "h264",
         quality: int = 18,
         sound: Sound | None = None,
+        before: Path | None = None,
     ):
         if size[0] % 2 or size[1] % 2:
             raise SpiderEyeError(
@@ -80,26 +85,46 @@ class PanoramaVideo:
         context.color_primaries = context.color_trc = context.colorspace = _BT709
         context.color_range = ColorRange.MPEG
         self._sound = None if sound is None else _SoundTrack(self._container, sound)
+        self._decoded_by = -math.inf  # the time stamp of the last packet, which only grow
+        if before is not None:
+            for packet in _packets(before, codec):
+                self._mux_sound(float((packet.pts or 0) * packet.time_base))
+                self._mux([packet])
 
     def write(self, picture: UInt8[np.ndarray, "H W 3"], seconds: float) -> None:
         """A frame at so many seconds after the first."""
-        if self._sound is not None:
-            for packet in self._sound.until(seconds):
-                self._container.mux(packet)
+        self._mux_sound(seconds)
         frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
         frame.pts, frame.time_base = round(seconds / _CLOCK), _CLOCK
-        self._container.mux(self._stream.encode(frame))
+        self._mux(self._stream.encode(frame))
 
     def close(self, seconds: float) -> None:
         """Finish the file; `seconds`: how long it lasts, for the sound."""
-        self._container.mux(self._stream.encode(None))
+        self._mux(self._stream.encode(None))
+        self._mux_sound(seconds)
+        if self._sound is not None:
+            self._container.mux(self._sound.rest())
+        self._container.close()
+
+    def _mux_sound(self, seconds: float) -> None:
+        """What sounds up to so many seconds after the first frame."""
         if self._sound is not None:
             for packet in self._sound.until(seconds):
                 self._container.mux(packet)
-            self._container.mux(self._sound.rest())
-        self._container.close()
+
+    def _mux(self, packets: Sequence[Any]) -> None:
+        """Pictures' packets. Those of an encoder that starts anew in the midst of a video may want
+        to be decoded no later than the last ones; then it is a tick later."""
+        for packet in packets:
+            packet.stream = self._stream
+            when = packet.dts * packet.time_base
+            if when <= self._decoded_by:
+                packet.dts = math.floor(self._decoded_by / packet.time_base) + 1
+                when = packet.dts * packet.time_base
+            self._decoded_by = when
+            self._container.mux(packet)
 
     def abandon(self) -> None:
         """Let go of what is open; the file is of no use."""
@@ -186,6 +211,19 @@ class _SoundTrack:
                     yield packet
         except FFmpegError:
             return
+
+
+def _packets(path: Path, codec: str) -> Iterator[Packet]:
+    """The encoded pictures of an MP4, as an encoder gives them: with start codes in place of the
+    lengths that MP4 has."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        filters = None
+        if codec in _WITH_LENGTHS:
+            filters = BitStreamFilterContext(_WITH_LENGTHS[codec], stream)
+        for packet in container.demux(stream):
+            if packet.size:
+                yield from [packet] if filters is None else filters.filter(packet)
 
 
 def has_sound(path: Path) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from made_checkpoints import tiny_checkpoint
 from made_shots import shaken, small_rig, taken, world
 
-from spidereye import Stitcher, video_job
+from spidereye import Stitcher, stopped_video, video_job
 from spidereye.errors import SpiderEyeError
 from spidereye.interrupt import Interrupt
 from spidereye.pictures import to_uint8
@@ -254,19 +254,78 @@ def test_what_cannot_be_decoded_is_said_and_replaced(videos, capsys):
     assert "note: front: " in capsys.readouterr().err
 
 
-def test_ctrl_c_leaves_a_playable_video(videos, monkeypatch):
+def stopped_after(seconds: float, asked: VideoJob) -> None:
+    """Ctrl-C when the first frame later than that is written."""
+
     class Interrupted(video_job.PanoramaVideo):
-        def write(self, picture, seconds):
-            super().write(picture, seconds)
-            if seconds > 0.35:
+        def write(self, picture, now):
+            super().write(picture, now)
+            if now > seconds:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(video_job, "PanoramaVideo", Interrupted)
-    with pytest.raises(Interrupt, match=r"stopped; .*pano\.mp4: 5 frames of 64x32.*, of 12"):
-        stitch_videos(job(videos))
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupt, match="stopped; "):
+        patch.setattr(video_job, "PanoramaVideo", Interrupted)
+        stitch_videos(asked)
+
+
+def test_ctrl_c_leaves_a_playable_video(videos):
+    stopped_after(0.35, job(videos))
     assert len(read(job(videos).stitch.output)) == 5
     with av.open(str(job(videos).stitch.output)) as container:
         assert abs(float(container.duration / av.time_base) - 0.5) < 0.1
+
+
+@pytest.mark.parametrize("method", ["geometric", "model"])
+def test_the_same_command_goes_on_to_the_same_video(videos, tmp_path, method, capsys):
+    """Encoded without loss. Colours and what a model makes follow what was before, and the sound
+    goes through."""
+    made = job(videos, quality=0, seconds=1.0)
+    refine = "gain,rotation"
+    if method == "model":
+        checkpoint = str(tiny_checkpoint(tmp_path / "model"))
+        stitch = replace(made.stitch, method="model", checkpoint=checkpoint, size=None)
+    else:
+        stitch = replace(made.stitch, refine=refine)
+    made = replace(made, stitch=stitch)
+    stitch_videos(made)
+    output = stitch.output
+    whole = read(output)
+    output.rename(tmp_path / "whole.mp4")
+    stopped_after(0.25, made)
+    assert len(read(output)) == 4
+    stopped_after(0.55, made)
+    assert len(read(output)) == 7 and stopped_video.record_of(output).exists()
+    stitch_videos(made)
+    assert "going on after 7 of 10 frames" in capsys.readouterr().err
+    again = read(output)
+    assert len(again) == len(whole) == 10
+    assert all(np.array_equal(one, other) for one, other in zip(again, whole, strict=True))
+    assert not stopped_video.record_of(output).exists()
+    with av.open(str(output)) as container, av.open(str(tmp_path / "whole.mp4")) as other:
+        seconds = [
+            [float(p.pts * p.time_base) for p in video.demux(audio=0) if p.size]
+            for video in (container, other)
+        ]
+    assert seconds[0] == seconds[1] and len(seconds[0]) > 10
+
+
+def test_another_command_starts_anew(videos, capsys):
+    stopped_after(0.35, job(videos, quality=30))
+    stitch_videos(job(videos, quality=4))
+    assert "going on" not in capsys.readouterr().err and len(read(job(videos).stitch.output)) == 12
+    stopped_after(0.35, job(videos))
+    write(job(videos).stitch.output, [np.zeros((32, 64, 3), np.uint8)] * 4)  # of somebody else
+    stitch_videos(job(videos))
+    assert "going on" not in capsys.readouterr().err and len(read(job(videos).stitch.output)) == 12
+
+
+@pytest.mark.parametrize("codec", ["hevc", "av1"])
+def test_other_codecs_go_on_too(videos, codec):
+    asked = job(videos, codec=codec)
+    stopped_after(0.35, asked)
+    stitch_videos(asked)
+    made = read(asked.stitch.output)
+    assert len(made) == 12 and made[0].mean() - made[11].mean() > 20
 
 
 def test_nothing_is_left_of_a_video_that_fails(videos, monkeypatch):
