@@ -92,10 +92,17 @@ def contact_sheet(result: Evaluation, path: Path) -> None:
     its name and PSNR. Panoramas are shown 512 to 768 pixels wide."""
     if result.shown:
         rows = [_sheet_row(shown, result) for shown in result.shown]
-        write_picture(path, np.concatenate(rows, axis=0))
+        sheet = Image.new(
+            "RGB", (max(row.width for row in rows), sum(row.height for row in rows)), BACKGROUND
+        )
+        top = 0
+        for row in rows:  # of different widths where sizes and numbers of views differ
+            sheet.paste(row, (0, top))
+            top += row.height
+        write_picture(path, np.asarray(sheet))
 
 
-def _sheet_row(shown: Shown, result: Evaluation) -> UInt8[np.ndarray, "H W 3"]:
+def _sheet_row(shown: Shown, result: Evaluation) -> Image.Image:
     height, width = shown.panoramas[TRUTH].shape[-2:]
     size = _cell_size(width, height)
     cells = [_views(shown, size[1])]
@@ -117,7 +124,7 @@ def _sheet_row(shown: Shown, result: Evaluation) -> UInt8[np.ndarray, "H W 3"]:
         canvas.paste(picture, (x, LABEL))
         draw.text((x, 2), _clipped(label, picture.width, font), fill=INK, font=font)
         x += picture.width + GAP
-    return np.asarray(canvas)
+    return canvas
 
 
 def _cell_size(width: int, height: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sparse
@@ -30,20 +31,30 @@ from torch import Tensor
 from spidereye.camera import Camera
 from spidereye.panorama import blurred, pad_sphere, panorama_pixels
 
-# Six settings of each on panoramas/val, dB over the stitch after 10 steps: finer by 2, 3, 4: 1.3,
-# 1.9, 1.7; points 2, 3, 4: 1.3, 1.8, 1.9. Ten more steps bring 0.15.
-_FINER = 3
-_POINTS = 4  # along an axis of a view's pixel
 _SMOOTHNESS = 0.002  # λ
-_STEPS = 12
 # Mean squared misfit of values in [-1, 1] at which half of the stitch stays. Clean views have 1e-5,
 # a focal length off by 2 % 5e-4. Of values from 1e-4 to 4e-4 and neighbourhoods from 2.5/64 to 8/64
 # this keeps all but 0.06 dB of the gain, and loses 0.02 dB at most to wrong lenses.
 _MISFIT = 2e-4
 _SIGMA = 4 / 64  # of the panorama's height: the neighbourhood whose misfit counts
 _LEAST_COSINE = 0.02  # of the latitude: columns do not get narrower than that
-_MOST_CELLS = 2**22  # of the finer panorama: one of 1024x512 has more
+_MOST_CELLS = 2**22  # of the finer panorama
 _MOST_PIXELS = 2**20  # of all views: four of 512x512
+
+
+class Effort(NamedTuple):
+    """finer: cells of the finer panorama to a pixel, and points of a view's pixel, along an axis.
+    steps: of conjugate gradients."""
+
+    finer: int
+    points: int
+    steps: int
+
+
+# On panoramas/val, dB over the stitch after 10 steps: finer by 2, 3, 4: 1.3, 1.9, 1.7; points 2, 3,
+# 4: 1.3, 1.8, 1.9. Ten more steps bring 0.15. Large panoramas have to do with less: of four 512-px
+# views to 1024x512 it takes 4 seconds of one core and brings 1.7 dB.
+_FULL, _LARGE = Effort(3, 4, 12), Effort(2, 2, 4)
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,7 @@ class SuperResolution:
     whole: tuple[Bool[np.ndarray, " _"], ...]
     height: int
     width: int
+    effort: Effort = _FULL
 
     @classmethod
     @torch.no_grad()
@@ -70,18 +82,19 @@ class SuperResolution:
     ) -> "SuperResolution":
         """For cameras of batch shape [] that look at a sphere of this radius in metres."""
         parts, whole = [], []
+        effort = _FULL if _cells_of(_FULL, height, width) <= _MOST_CELLS else _LARGE
         for camera in cameras:
-            one, own = _rows(camera, _FINER * height, _FINER * width, sphere_radius)
+            one, own = _rows(camera, height, width, sphere_radius, effort)
             parts.append(one)
             whole.append(own)
         matrix = sparse.csr_matrix(sparse.vstack(parts))
-        return cls(matrix, sparse.csr_matrix(matrix.T), tuple(whole), height, width)
+        return cls(matrix, sparse.csr_matrix(matrix.T), tuple(whole), height, width, effort)
 
     @staticmethod
     def is_possible(cameras: Sequence[Camera], height: int, width: int) -> bool:
         """Whether all is small enough for seconds and a gigabyte."""
         pixels = sum(camera.lens.width * camera.lens.height for camera in cameras)
-        return _FINER**2 * height * width <= _MOST_CELLS and pixels <= _MOST_PIXELS
+        return _cells_of(_LARGE, height, width) <= _MOST_CELLS and pixels <= _MOST_PIXELS
 
     @torch.no_grad()
     def __call__(
@@ -97,7 +110,7 @@ class SuperResolution:
         used = np.ones_like(y)
         if told is not None:
             used = self._picked([_flat(one.float().cpu()) for one in told])
-        x = self._solved(y, used, _flat(_enlarged(start)))
+        x = self._solved(y, used, _flat(_enlarged(start, self.effort.finer)))
         trust = self._trust(used * (y - self.forward @ x) ** 2, used)
         return start + (trust * (self._pooled(x) - start.cpu())).to(start)
 
@@ -121,8 +134,9 @@ class SuperResolution:
 
     def _pooled(self, x: Float32[np.ndarray, "Q C"]) -> Float[Tensor, "1 C H W"]:
         """At the size of the panorama that is wanted."""
-        fine = x.T.reshape(1, -1, _FINER * self.height, _FINER * self.width)
-        return F.avg_pool2d(torch.from_numpy(np.ascontiguousarray(fine)), _FINER)
+        finer = self.effort.finer
+        fine = x.T.reshape(1, -1, finer * self.height, finer * self.width)
+        return F.avg_pool2d(torch.from_numpy(np.ascontiguousarray(fine)), finer)
 
     def _solved(
         self,
@@ -131,7 +145,8 @@ class SuperResolution:
         x: Float32[np.ndarray, "Q 3"],
     ) -> Float32[np.ndarray, "Q 3"]:
         """Conjugate gradients with the diagonal as preconditioner (Saad 2003, §9.2)."""
-        gradient, transposed = _gradient(_FINER * self.height, _FINER * self.width)
+        finer = self.effort.finer
+        gradient, transposed = _gradient(finer * self.height, finer * self.width)
         squares = self.backward.power(2) @ used
         smooth = _SMOOTHNESS * np.asarray(transposed.power(2).sum(axis=1))
         scale = (1 / (squares + smooth)).astype(np.float32)
@@ -143,7 +158,7 @@ class SuperResolution:
         rest = self.backward @ (used * y) - applied(x)
         step = scaled = scale * rest
         size = (rest * scaled).sum(axis=0)
-        for _ in range(_STEPS):
+        for _ in range(self.effort.steps):
             image = applied(step)
             length = size / np.maximum((step * image).sum(axis=0), 1e-20)
             x = x + length * step
@@ -154,23 +169,29 @@ class SuperResolution:
         return x.astype(np.float32)
 
 
+def _cells_of(effort: Effort, height: int, width: int) -> int:
+    return effort.finer**2 * height * width
+
+
 def _rows(
-    camera: Camera, height: int, width: int, sphere_radius: float
+    camera: Camera, height: int, width: int, sphere_radius: float, effort: Effort
 ) -> tuple[sparse.csr_matrix, Bool[np.ndarray, " p"]]:
-    """A camera's rows of A: each pixel the mean of points² bilinear samples of the panorama."""
+    """A camera's rows of A, for a panorama of W x H pixels: each pixel the mean of points² bilinear
+    samples of the finer panorama."""
     camera = camera.to(torch.device("cpu"), torch.float64)
-    rays, valid = camera.unproject(camera.pixel_grid(_POINTS))
-    whole = _tiles(valid).all(dim=1)
+    height, width, points = effort.finer * height, effort.finer * width, effort.points
+    rays, valid = camera.unproject(camera.pixel_grid(points))
+    whole = _tiles(valid, points).all(dim=1)
     if math.isfinite(sphere_radius):
         rays = _met(rays, camera.position, sphere_radius)
     pixels = panorama_pixels(rays, height, width).float()
-    u, v = (_tiles(axis)[whole] for axis in pixels.unbind(-1))
+    u, v = (_tiles(axis, points)[whole] for axis in pixels.unbind(-1))
     left, top = u.floor(), v.floor()
     right, down = u - left, v - top
     columns, shares = [], []
     for du, dv in ((0, 0), (1, 0), (0, 1), (1, 1)):
         columns.append(_cells((left + du).long(), (top + dv).long(), height, width))
-        shares.append((right if du else 1 - right) * (down if dv else 1 - down) / _POINTS**2)
+        shares.append((right if du else 1 - right) * (down if dv else 1 - down) / points**2)
     index = torch.cat(columns, dim=1).to(torch.int32).numpy()
     share = torch.cat(shares, dim=1).numpy()
     ends = np.arange(0, index.size + 1, index.shape[1], dtype=np.int32)
@@ -198,10 +219,10 @@ def _cells(column: Tensor, row: Tensor, height: int, width: int) -> Tensor:
     return row * width + column
 
 
-def _tiles(plane: Tensor) -> Tensor:
-    """[h·s, w·s] to [h·w, s²]: the points of each pixel."""
-    parts = plane.unflatten(0, (-1, _POINTS)).unflatten(2, (-1, _POINTS))
-    return parts.transpose(1, 2).reshape(-1, _POINTS**2)
+def _tiles(plane: Tensor, points: int) -> Tensor:
+    """[h·s, w·s] to [h·w, s²]: the s x s points of each pixel."""
+    parts = plane.unflatten(0, (-1, points)).unflatten(2, (-1, points))
+    return parts.transpose(1, 2).reshape(-1, points**2)
 
 
 @lru_cache(maxsize=2)
@@ -219,10 +240,10 @@ def _gradient(height: int, width: int) -> tuple[sparse.csr_matrix, sparse.csr_ma
     return made, sparse.csr_matrix(made.T)
 
 
-def _enlarged(start: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "1 3 H2 W2"]:
+def _enlarged(start: Float[Tensor, "1 3 H W"], finer: int) -> Float[Tensor, "1 3 H2 W2"]:
     padded = pad_sphere(start.float().cpu(), 2)
-    fine = F.interpolate(padded, scale_factor=_FINER, mode="bicubic", align_corners=False)
-    edge = 2 * _FINER
+    fine = F.interpolate(padded, scale_factor=finer, mode="bicubic", align_corners=False)
+    edge = 2 * finer
     return fine[..., edge:-edge, edge:-edge]
 
 

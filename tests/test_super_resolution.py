@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from made_shots import taken, world
 
+from spidereye import super_resolution
 from spidereye.lenses.families import family
 from spidereye.metrics import psnr
 from spidereye.panorama import panorama_rays
@@ -180,3 +181,20 @@ def test_burnt_highlights_make_no_rings():
         decibels(made(true_again, start, which), truth) for which in (told, None)
     )
     assert knowing > not_knowing + 1, (knowing, not_knowing)
+
+
+@pytest.mark.shared
+def test_large_panoramas_have_less_of_it_but_have_it(shared, monkeypatch):
+    """The effort of large panoramas, at a size that a test has time for."""
+    monkeypatch.setattr(super_resolution, "_MOST_CELLS", 4 * H * W)
+    cameras = rig_of(32).cameras
+    picture = read_picture(shared / "panoramas/val/ph_dresden_square.jpg")
+    truth = to_float(torch.from_numpy(resize_area(picture, W, H)).permute(2, 0, 1))[None]
+    whole = to_float(torch.from_numpy(picture).permute(2, 0, 1))[None]
+    views = [view for view, _ in render_each(whole, cameras)]
+    start = stitch(views, cameras, H, W).panorama
+    assert SuperResolution.is_possible(cameras, H, W)
+    large = SuperResolution.for_cameras(cameras, H, W)
+    assert large.forward.shape[1] == 4 * H * W
+    assert decibels(large(views, start), truth) > decibels(start, truth) + 0.3
+    assert not SuperResolution.is_possible(cameras, 2 * H, 2 * W)
