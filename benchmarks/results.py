@@ -69,8 +69,8 @@ CASES = {
     "parallax": Case("near procedural scenes, cameras 10 cm off the centre", protocol="parallax"),
     "clean 512": Case("the rig as it is", 512, "clean", steps=(1,)),
     "jitter 512": Case("views turned and recoloured", 512, "jitter", steps=(1,)),
-    "clean 1024": Case("the rig as it is", 1024, "clean", steps=(1,), most=6),
-    "jitter 1024": Case("views turned and recoloured", 1024, "jitter", steps=(1,), most=6),
+    "clean 1024": Case("the rig as it is", 1024, "clean", steps=(1,), most=4),
+    "jitter 1024": Case("views turned and recoloured", 1024, "jitter", steps=(1,), most=4),
     "two missing": Case("two adjacent views of four missing", missing=ADJACENT, steps=(1,)),
     "one missing": Case("one view of three missing", missing=ONE, rig="tri190", steps=(1,)),
 }

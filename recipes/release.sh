@@ -13,9 +13,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 data=${1:?usage: recipes/release.sh <panoramas> [<work folder>]}
 work=${2:-runs}
-: "${LOW:=300}" "${PRE:=200}" "${FINE:=120}" "${STEP:=20}"  # steps of each stage
+: "${LOW:=300}" "${PRE:=160}" "${FINE:=64}" "${STEP:=12}"  # steps of each stage
 : "${DECODER:=XXS}" "${ENCODER:=f4c4}" "${WIDTH:=16}" "${BATCH:=4}"
 : "${MANY:=6}" "${DRAWS:=3}"  # shots of each panorama, at low size and after it
+: "${UNSEEN:=filled}"  # model: longer training may fill holes better than smoothly
 bin=${BIN:-.venv/bin}
 name=${NAME:-spidereye-small}
 
@@ -37,7 +38,8 @@ train run_name="$name-3-fine" "${after[@]}" "ssdd.checkpoint='$work/jobs/$name-2
 "$bin/spidereye" distill "$work/jobs/$name-3-fine/last" "runs_dir='$work'" \
   run_name="$name-4-step" training.max_steps="$STEP" training.cooldown="$STEP" training.lr=2e-4
 
-"$bin/python" recipes/pack.py "$work/jobs/$name-4-step/last" -o "spidereye/released/$name"
+"$bin/python" recipes/pack.py "$work/jobs/$name-4-step/last" -o "spidereye/released/$name" \
+  --unseen "$UNSEEN"
 "$bin/python" benchmarks/results.py --checkpoint "spidereye/released/$name" --data "$data" \
   --work "$work/results-$name"
 "$bin/python" recipes/card.py "spidereye/released/$name" --data "$data" \

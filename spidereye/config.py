@@ -100,6 +100,7 @@ class SsddConfig:
     condition: str = "latent"  # latent | latent+warp: what the decoder is given
     prior: str = "noise"  # noise | stitch: what the flow starts from
     prior_sigma: float = 0.0  # of the noise on the stitch
+    unseen: str = "model"  # model | filled: where nothing is seen, the smooth filling of the prior
     sphere_radii: list[float] = field(default_factory=lambda: [math.inf])  # metres
     refine: list[str] = field(default_factory=list)  # self-calibrate shots: gain, rotation
     fm_sampler: FmSamplerConfig = field(default_factory=FmSamplerConfig)
@@ -195,10 +196,8 @@ class Config:
         return width, height
 
     def rig(self) -> Rig:
-        """The rig of the configured views; f_pix is rescaled from f_pix_size to im_size.
-
-        Raises SpiderEyeError where dataset.rig is neither a named rig nor a file of one.
-        """
+        """The rig of the configured views; f_pix is rescaled from f_pix_size to im_size. Raises
+        SpiderEyeError where dataset.rig is neither a named rig nor a file of one."""
         data = self.dataset
         if data.rig != "spider4":
             return load_rig(data.rig).squared(data.im_size)
@@ -297,4 +296,5 @@ class Config:
             ),
             conditioning,
             self.panorama_size,
+            ssdd.unseen == "filled",
         )

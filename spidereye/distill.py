@@ -144,11 +144,12 @@ _SHAPE = (
 
 def _comparable(config: ModelConfig) -> ModelConfig:
     """Without what does not matter to a student: where REPA reads; views' axes unless they are
-    encoded."""
+    encoded; what is shown where nothing is seen."""
     fusion = config.fusion
     if config.conditioning.grid or fusion.view_encoding is None:
         fusion = replace(fusion, axes=[])
-    return replace(config, decoder=replace(config.decoder, extract=1), fusion=fusion)
+    decoder = replace(config.decoder, extract=1)
+    return replace(config, decoder=decoder, fusion=fusion, filled=False)
 
 
 def _digest(model: nn.Module) -> str:

@@ -19,13 +19,15 @@ from spidereye.sampler import euler
 @dataclass(frozen=True)
 class ModelConfig:
     """The three networks and what they are told beside the views. panorama_size: (W, H) in pixels
-    that the model was made for."""
+    that the model was made for.   filled: what no view sees stays the smooth filling that the flow
+    starts from, for networks that did not learn to do better."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     decoder: DecoderConfig = field(default_factory=lambda: DecoderConfig.named("M"))
     fusion: FusionConfig = field(default_factory=FusionConfig)
     conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
     panorama_size: tuple[int, int] = (256, 128)
+    filled: bool = False
 
 
 class ModelOutput(NamedTuple):
@@ -114,7 +116,10 @@ class SpiderEyeModel(nn.Module):
         def velocity(x: Tensor, t: Tensor) -> Tensor:
             return self.velocity(z, given, x, t)[0]
 
-        return euler(velocity, given.noised(noise), steps, t_pow_shift)
+        made = euler(velocity, given.noised(noise), steps, t_pow_shift)
+        if not self.config.filled or given.start is None or given.spread is None:
+            return made
+        return torch.where(given.spread < 1, made, given.start)
 
     def fused(
         self, latents: Sequence[Float[Tensor, "B C _ _"]], given: Conditions

@@ -2,9 +2,11 @@
 starts where they say."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from made_checkpoints import tiny_config
 from test_conditioning import BOTH, SIZE, H, W, conditioner, conditions, jittered, shot_of
 
 from spidereye.conditions import (
@@ -18,6 +20,7 @@ from spidereye.conditions import (
 )
 from spidereye.config import Config
 from spidereye.errors import SpiderEyeError
+from spidereye.export import sample_shot
 from spidereye.latent_grid import LatentGrid
 from spidereye.model import SpiderEyeModel
 
@@ -92,6 +95,26 @@ def test_a_fresh_model_answers_with_its_start(jittered, steps):
     assert bool((out.velocity == 0).all())
     out.velocity.sum().backward()
     assert float(model.decoder.conv_out.weight.grad.abs().sum()) > 0
+
+
+def test_what_is_not_seen_can_stay_filled():
+    torch.manual_seed(0)
+    config = tiny_config()
+    model = SpiderEyeModel(config.model()).eval()
+    torch.nn.init.normal_(model.decoder.conv_out.weight, std=0.1)
+    given, noise = sample_shot(config)
+    spread = torch.zeros_like(given.spread)
+    spread[..., ::2] = 1
+    given = given._replace(spread=spread)
+    with torch.no_grad():
+        z = model.encode(given)
+        free = model.decode(z, given, noise, 2)
+        model.config = replace(model.config, filled=True)
+        kept = model.decode(z, given, noise, 2)
+    hidden = (spread == 1).expand_as(free)
+    assert torch.equal(kept[hidden], given.start[hidden])
+    assert torch.equal(kept[~hidden], free[~hidden])
+    assert not torch.equal(free[hidden], given.start[hidden])
 
 
 def test_what_the_decoder_says_is_a_guess_of_the_velocity():

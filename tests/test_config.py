@@ -75,6 +75,8 @@ def test_a_config_of_ones_own(tmp_path):
         ("ssdd.decoder=XXL", "XS, S, B, M, L, XL, H"),
         ("ssdd.encoder=f7c4", "f8c4"),
         ("ssdd.encoder_width=33", "multiple of 32"),
+        ("ssdd.unseen=grey", "ssdd.unseen takes model or filled"),
+        ("ssdd.unseen=filled", r"unseen=filled goes with ssdd\.prior=stitch"),
         ("ssdd.encoder_side=256", r"encoder_side goes with ssdd\.fusion_type=spherical"),
         ("dataset.rig_variety=0.5", r"rig_variety=0\.5 needs ssdd\.fusion_type=spherical"),
         ("dataset.degradation=2", r"dataset\.degradation is a share"),
