@@ -72,6 +72,7 @@ def _listening(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()  # who reads the address may ask at once, and waits
     except OSError as error:
         listener.close()
         raise SpiderEyeError(

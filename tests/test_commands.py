@@ -213,7 +213,6 @@ def test_a_model_trained_for_a_rig_takes_that_rigs_own_pictures(tiny_overrides, 
 def test_stitch_errors(views, tmp_path):
     out = tmp_path / "pano.png"
     geometric = ("--method", "geometric")
-    one_line(spidereye("stitch", *views, "-o", out), "--checkpoint", "geometric")
     one_line(spidereye("stitch", *views[:3], "-o", out, *geometric), "expected 4", "got 3")
     unknown = spidereye("stitch", *views, "-o", out, *geometric, "--refine", "foo")
     one_line(unknown, "--refine takes gain or rotation", "gain,rotation", "'foo'")
