@@ -16,10 +16,10 @@ from pathlib import Path
 
 import torch
 from machine import machine, show
-from quality_measure import no_judges
+from quality_measure import evaluated
+from quality_rows import MODEL
 from results_page import interval
 
-from spidereye.batches import Renderer
 from spidereye.camera import Camera
 from spidereye.checkpoint import read_config
 from spidereye.config import Config
@@ -27,19 +27,16 @@ from spidereye.config_files import config_from_dict, load_config
 from spidereye.coverage import coverage
 from spidereye.cpu import keep_large_buffers
 from spidereye.errors import SpiderEyeError
-from spidereye.evaluate import Evaluation, evaluate
+from spidereye.evaluate import Evaluation
 from spidereye.interrupt import Interrupt
 from spidereye.lenses import lens_of, plane_of
 from spidereye.lenses.field_of_view import with_half_angle
 from spidereye.model import SpiderEyeModel, as_used
 from spidereye.released import RELEASED
-from spidereye.render import RenderPlan
 from spidereye.rig import Rig
 from spidereye.rig_files import write_rig
 from spidereye.rotation import from_degrees
 from spidereye.self_calibration import REFINEMENTS
-from spidereye.setup import build_accelerator, make_dataset
-from spidereye.sources import open_source
 from spidereye.train import train
 from spidereye.weights import find_checkpoint, load_weights
 from spidereye.whole_files import write_whole
@@ -84,29 +81,26 @@ def tuning(data: Path, rig: Path, arguments: argparse.Namespace) -> Config:
     return load_config("SpiderEye360-small", [f"{key}={value}" for key, value in settings.items()])
 
 
-def evaluated(name: str, checkpoint: str, like: Config) -> list[Evaluation]:
+def on_the_rig(checkpoint: str, like: Config) -> list[Evaluation]:
     """A checkpoint on the odd rig, by every protocol."""
     path = find_checkpoint(checkpoint, like.runs_dir)
     config = config_from_dict(read_config(path.path), ["evaluation.steps=[1]"])
     config.dataset, config.ssdd.n_views = like.dataset, like.ssdd.n_views
     model = SpiderEyeModel(config.model())
     load_weights(model, path, "ema")
-    rig, accelerator = config.rig(), build_accelerator(config)
-    plan = RenderPlan.for_cameras(rig.cameras, "exact")
-    dataset = make_dataset(config, open_source(config.source(), "val"), plan)
-    renderer = Renderer(rig, plan, dataset.source.names)
-    arguments = (config, as_used(model), name, dataset, renderer, accelerator)
-    return [evaluate(*arguments, protocol, REFINEMENTS, no_judges()) for protocol in PROTOCOLS]
+    return evaluated(config, as_used(model), PROTOCOLS, REFINEMENTS)
 
 
 def values_of(found: dict[str, list[Evaluation]]) -> dict[str, dict[str, dict[str, list[float]]]]:
     """By method, protocol and metric: of every picture."""
     values: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for result in (result for results in found.values() for result in results):
-        for method, rows in result.rows.items():
-            if "PSNR" in rows[0]:
-                own = values.setdefault(method, {}).setdefault(result.protocol, {})
-                own |= {metric: [row[metric] for row in rows] for metric in METRICS}
+    for name, results in found.items():
+        for result in results:
+            for method, rows in result.rows.items():
+                if "PSNR" in rows[0]:
+                    method = method.replace(MODEL, name)
+                    own = values.setdefault(method, {}).setdefault(result.protocol, {})
+                    own |= {metric: [row[metric] for row in rows] for metric in METRICS}
     return values
 
 
@@ -170,7 +164,7 @@ def main() -> None:
         config = tuning(Path(shared) / "panoramas", rig, arguments)
         train(config)
         models = {"released": arguments.checkpoint, "tuned": "tuned@last"}
-        found = {name: evaluated(name, given, config) for name, given in models.items()}
+        found = {name: on_the_rig(given, config) for name, given in models.items()}
     except SpiderEyeError as error:
         sys.exit(f"error: {error}")
     except (Interrupt, KeyboardInterrupt) as interrupt:

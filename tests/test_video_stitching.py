@@ -254,8 +254,8 @@ def test_what_cannot_be_decoded_is_said_and_replaced(videos, capsys):
     assert "note: front: " in capsys.readouterr().err
 
 
-def stopped_after(seconds: float, asked: VideoJob) -> None:
-    """Ctrl-C when the first frame later than that is written."""
+def stopped_after(seconds: float, asked: VideoJob, said: str = "stopped; ") -> None:
+    """Ctrl-C when the first frame later than that is written. said: what the message matches."""
 
     class Interrupted(video_job.PanoramaVideo):
         def write(self, picture, now):
@@ -263,13 +263,13 @@ def stopped_after(seconds: float, asked: VideoJob) -> None:
             if now > seconds:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupt, match="stopped; "):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupt, match=said):
         patch.setattr(video_job, "PanoramaVideo", Interrupted)
         stitch_videos(asked)
 
 
 def test_ctrl_c_leaves_a_playable_video(videos):
-    stopped_after(0.35, job(videos))
+    stopped_after(0.35, job(videos), r"stopped; .*pano\.mp4: 5 frames of 64x32.*, of 12")
     assert len(read(job(videos).stitch.output)) == 5
     with av.open(str(job(videos).stitch.output)) as container:
         assert abs(float(container.duration / av.time_base) - 0.5) < 0.1
@@ -280,12 +280,11 @@ def test_the_same_command_goes_on_to_the_same_video(videos, tmp_path, method, ca
     """Encoded without loss. Colours and what a model makes follow what was before, and the sound
     goes through."""
     made = job(videos, quality=0, seconds=1.0)
-    refine = "gain,rotation"
     if method == "model":
         checkpoint = str(tiny_checkpoint(tmp_path / "model"))
         stitch = replace(made.stitch, method="model", checkpoint=checkpoint, size=None)
     else:
-        stitch = replace(made.stitch, refine=refine)
+        stitch = replace(made.stitch, refine="gain,rotation")
     made = replace(made, stitch=stitch)
     stitch_videos(made)
     output = stitch.output
