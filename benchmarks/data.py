@@ -33,6 +33,7 @@ import cv2
 import numpy as np
 import torch
 from machine import machine, process_peak, show
+from session import shared_panoramas
 from view_quality import TARGET, quality, stitch_psnr
 
 from spidereye.batches import PanoramaDataset, Renderer
@@ -182,10 +183,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     if arguments.decode:
         return decode_all(arguments.decode)
-    shared = os.environ.get("SPIDEREYE_SHARED")
-    if not shared:
-        sys.exit("set SPIDEREYE_SHARED to the folder that holds panoramas/")
-    real = Path(shared) / "panoramas"
+    real = shared_panoramas()
     with tempfile.TemporaryDirectory() as name:
         results = measure(real, Path(name), arguments.rounds, arguments.only)
     about = {**machine(threads=1), "opencv": cv2.__version__, "batch": str(BATCH)}

@@ -7,7 +7,7 @@ its own. XS, S, M at 256x128, batch 1 and 8, 1 and 12 steps: eager, compiled, ON
 bfloat16 where the device computes in it; S up to 2048x1024, and the exponents of time and memory
 against pixels.
 
-    python benchmarks/decode.py                             about 20 minutes on two cores
+    python benchmarks/decode.py                             20 to 30 minutes on two cores
     python benchmarks/decode.py --parts attention dense     some of it
     python benchmarks/decode.py --device cuda               [GPU] S, B, M, L in bfloat16
 """
@@ -83,7 +83,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
 
     precision = "bf16" if case["form"] == "bf16" else case["precision"]
     with computing_in(precision, torch.device(case["device"])):
-        return timed(lambda: euler(run, x, case["steps"]), case["runs"])
+        return timed(lambda: euler(run, x, case["steps"]), case["runs"], case["warm_up"])
 
 
 def measure_attention(case: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def cases(parts: list[str], device: str, sizes: Sequence[str] = ()) -> Iterator[
     """All that is to be measured, in order. sizes: of the part of that name."""
     plain = {
         "what": "decoder", "size": "S", "width": 1024, "batch": 1, "steps": 1, "form": "eager",
-        "precision": "fp32", "tuned": True, "runs": 3, "device": device,
+        "precision": "fp32", "tuned": True, "runs": 3, "warm_up": 1, "device": device,
     }  # fmt: skip
     if "attention" in parts:
         yield plain | {"what": "attention", "runs": 5}
@@ -147,8 +147,9 @@ def cases(parts: list[str], device: str, sizes: Sequence[str] = ()) -> Iterator[
         yield plain | {"part": "dense"}
         yield plain | {"part": "dense", "form": "cached"}
         yield plain | {"part": "dense", "form": "rebuilt", "runs": 1}
-        yield plain | {"part": "dense", "tuned": False, "runs": 1}
-        yield plain | {"part": "dense", "form": "published", "tuned": False, "runs": 1}
+        once = plain | {"part": "dense", "tuned": False, "runs": 1, "warm_up": 0}
+        yield once
+        yield once | {"form": "published"}
     on_cpu = device == "cpu"
     if "sizes" in parts:
         half = [] if on_cpu and not has_bfloat16(torch.device(device)) else ["bf16"]
@@ -160,12 +161,13 @@ def cases(parts: list[str], device: str, sizes: Sequence[str] = ()) -> Iterator[
                 yield small | {"tuned": False, "form": "published"}
             for form in forms:
                 yield small | {"form": form}
-            yield small | {"steps": 12, "runs": 1}
-            yield small | {"batch": 8, "runs": 3}
+            yield small | {"steps": 12, "runs": 1, "warm_up": 0}
+            yield small | {"batch": 8, "runs": 1}
     if "scaling" in parts:
         for width in WIDTHS:
             if width != 1024 or "dense" not in parts:
-                yield plain | {"part": "scaling", "width": width, "runs": 3 if width < 2048 else 1}
+                often = {} if width < 2048 else {"runs": 1, "warm_up": 0}
+                yield plain | {"part": "scaling", "width": width, **often}
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ the time from a latent to a panorama. Ctrl-C stops; the same command goes on.
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 from statistics import fmean
 
@@ -21,14 +20,13 @@ from cases import timed
 from machine import machine, show
 from quality_measure import evaluated, trained
 from quality_rows import STEPS
+from session import one_line_errors, shared_panoramas
 
 from spidereye.checkpoint import read_config
 from spidereye.config import Config
 from spidereye.config_files import config_from_dict
 from spidereye.cpu import keep_large_buffers
-from spidereye.errors import SpiderEyeError
 from spidereye.export import sample_shot
-from spidereye.interrupt import Interrupt
 from spidereye.model import SpiderEyeModel
 from spidereye.train import train
 from spidereye.whole_files import write_whole
@@ -87,18 +85,11 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="of the teacher's training shots")
     parser.add_argument("--work", type=Path, default=Path("runs/benchmarks/distill"))
     arguments = parser.parse_args()
-    shared = os.environ.get("SPIDEREYE_SHARED")
-    if not shared:
-        sys.exit("set SPIDEREYE_SHARED to the folder that holds panoramas/")
+    data = shared_panoramas()
     keep_large_buffers()
-    try:
-        student = student_config(arguments.teacher, Path(shared) / "panoramas", arguments)
+    with one_line_errors(arguments.work):
+        student = student_config(arguments.teacher, data, arguments)
         train(student)
-    except SpiderEyeError as error:
-        sys.exit(f"error: {error}")
-    except (Interrupt, KeyboardInterrupt) as interrupt:
-        print(interrupt, file=sys.stderr)
-        sys.exit(130)
     teacher = teacher_config(student)
     models = {"teacher": (teacher, trained(teacher)), "student": (student, trained(student))}
     found: dict[str, dict[str, list[float]]] = {}

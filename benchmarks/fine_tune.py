@@ -10,8 +10,6 @@ stitches are evaluated on val by one step. Ctrl-C stops; the same command goes o
 
 import argparse
 import json
-import os
-import sys
 from pathlib import Path
 
 import torch
@@ -19,6 +17,7 @@ from machine import machine, show
 from quality_measure import evaluated
 from quality_rows import MODEL
 from results_page import interval
+from session import one_line_errors, shared_panoramas
 
 from spidereye.camera import Camera
 from spidereye.checkpoint import read_config
@@ -26,9 +25,7 @@ from spidereye.config import Config
 from spidereye.config_files import config_from_dict, load_config
 from spidereye.coverage import coverage
 from spidereye.cpu import keep_large_buffers
-from spidereye.errors import SpiderEyeError
 from spidereye.evaluate import Evaluation
-from spidereye.interrupt import Interrupt
 from spidereye.lenses import lens_of, plane_of
 from spidereye.lenses.field_of_view import with_half_angle
 from spidereye.model import SpiderEyeModel, as_used
@@ -153,23 +150,16 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/benchmarks/fine_tune"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/fine_tune.json"))
     arguments = parser.parse_args()
-    shared = os.environ.get("SPIDEREYE_SHARED")
-    if not shared:
-        sys.exit("set SPIDEREYE_SHARED to the folder that holds panoramas/")
+    data = shared_panoramas()
     keep_large_buffers()
     rig = arguments.work / "odd.yaml"
     rig.parent.mkdir(parents=True, exist_ok=True)
     write_rig(odd_rig(), rig)
-    try:
-        config = tuning(Path(shared) / "panoramas", rig, arguments)
+    with one_line_errors(arguments.work):
+        config = tuning(data, rig, arguments)
         train(config)
         models = {"released": arguments.checkpoint, "tuned": "tuned@last"}
         found = {name: on_the_rig(given, config) for name, given in models.items()}
-    except SpiderEyeError as error:
-        sys.exit(f"error: {error}")
-    except (Interrupt, KeyboardInterrupt) as interrupt:
-        print(interrupt, file=sys.stderr)
-        sys.exit(130)
     about = {**machine(torch.get_num_threads()), "steps": str(arguments.steps)}
     report(found, {**about, "rig": coverage(odd_rig()).line()}, arguments.out)
 

@@ -29,15 +29,14 @@ from machine import machine
 from quality_measure import measure, steps_done
 from quality_rows import ROWS, STITCHES, WINNER, Job, Plan, config_of, identity, jobs
 from quality_tables import results, show_results, write_sheet
+from session import one_line_errors, shared_panoramas
 
 from spidereye.config import Config
 from spidereye.cpu import keep_large_buffers
-from spidereye.errors import SpiderEyeError
 from spidereye.interrupt import Interrupt, stop_after_step
 from spidereye.progress import Meter, progress
 from spidereye.whole_files import write_whole
 
-STOPPED = 130  # exit status after Ctrl-C
 _POLL = 3.0  # seconds between looks at the processes
 _PATIENCE = 120.0  # seconds for a step to end and be saved
 _EVALUATION = 0.15  # of a row's training: about what its evaluation takes, for the ETA
@@ -157,15 +156,8 @@ def one(job: Job, plan: Plan, data: Path, work: Path) -> None:
     """What a job's own process does."""
     # Who starts us in the background may have left it ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with one_line_errors():
         measure(job, plan, data, work)
-    except SpiderEyeError as error:
-        sys.exit(f"error: {error}")
-    except Interrupt as interrupt:
-        print(interrupt)
-        sys.exit(STOPPED)
-    except KeyboardInterrupt:
-        sys.exit(STOPPED)
 
 
 def parsed() -> argparse.Namespace:
@@ -189,10 +181,7 @@ def parsed() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parsed()
-    shared = os.environ.get("SPIDEREYE_SHARED")
-    if arguments.data is None and not shared:
-        sys.exit("set SPIDEREYE_SHARED to the folder that holds panoramas/, or give --data")
-    data = arguments.data or Path(shared or "") / "panoramas"
+    data = shared_panoramas(arguments.data)
     plan = Plan(
         arguments.steps, arguments.size, arguments.batch, arguments.draws, arguments.rate,
         arguments.limit,
@@ -207,11 +196,8 @@ def main() -> None:
     processes = Processes(plan, data, work, arguments.jobs)
     todo = [job for job in asked if finished(job, plan, work) is None]
     print(f"{len(asked) - len(todo)} of {len(asked)} rows are done in {work}", file=sys.stderr)
-    try:
+    with one_line_errors(work):
         processes.run(todo)
-    except (Interrupt, KeyboardInterrupt) as interrupt:
-        print(interrupt, file=sys.stderr)
-        sys.exit(STOPPED)
     found = {job: done for job in asked if (done := finished(job, plan, work)) is not None}
     about = {**machine(threads=1), "jobs": str(arguments.jobs), **_about(plan)}
     made = results(found, plan)

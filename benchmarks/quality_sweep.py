@@ -15,7 +15,6 @@ import hashlib
 import json
 import math
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,12 +30,12 @@ from quality_points import AXES, MISSING, OFFSET, Point, points, shots, without_
 from quality_rows import METRICS, MODEL, RADII
 from quality_targets import BEST_SPHERE, CALIBRATED, ONE_STEP, STITCH
 from safetensors.torch import save
+from session import one_line_errors, shared_panoramas
 
 from spidereye.checkpoint import read_config
 from spidereye.config import Config
 from spidereye.config_files import config_from_dict
 from spidereye.cpu import keep_large_buffers
-from spidereye.errors import SpiderEyeError
 from spidereye.evaluate import START, TRUTH, Evaluation, Shown, score
 from spidereye.interrupt import Interrupt, stop_after_step
 from spidereye.metrics import picture_metrics
@@ -263,21 +262,14 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/benchmarks/quality_sweep"))
     parser.add_argument("--out", type=Path, help="the PNG; JSON and sheet lie beside it")
     arguments = parser.parse_args()
-    shared = os.environ.get("SPIDEREYE_SHARED")
-    if not shared:
-        sys.exit("set SPIDEREYE_SHARED to the folder that holds panoramas/")
+    data = shared_panoramas()
     keep_large_buffers()
     torch.set_num_threads(1)
     work = arguments.work
     out = arguments.out or work.with_suffix(".png")
-    try:
-        sweep = loaded(arguments, Path(shared) / "panoramas")
+    with one_line_errors(work):
+        sweep = loaded(arguments, data)
         found = measure(sweep, points(arguments.axes), work)
-    except SpiderEyeError as error:
-        sys.exit(f"error: {error}")
-    except (Interrupt, KeyboardInterrupt) as interrupt:
-        print(interrupt, file=sys.stderr)
-        sys.exit(130)
     about = {**machine(threads=1), **{k: str(v) for k, v in sweep.identity.items()}}
     about["checkpoint"] = Path(arguments.checkpoint).name
     about["panorama"] = str(sweep.config.panorama_size)

@@ -14,7 +14,6 @@ import hashlib
 import json
 import math
 import os
-import sys
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -31,10 +30,10 @@ from quality_points import ADJACENT, MISSING, ONE, Point
 from quality_sweep import Sweep
 from results_page import write_page
 from safetensors.torch import save
+from session import one_line_errors, shared_panoramas
 
 from spidereye.config import Config
 from spidereye.cpu import keep_large_buffers
-from spidereye.errors import SpiderEyeError
 from spidereye.model import SpiderEyeModel, as_used, parameter_count
 from spidereye.progress import progress
 from spidereye.released import RELEASED
@@ -127,7 +126,8 @@ def number(value: float | None) -> float | None:
 def identity(arguments: argparse.Namespace) -> dict[str, Any]:
     """What a case that is done has to agree with."""
     folder = find_checkpoint(arguments.checkpoint).path
-    weights = hashlib.sha256((folder / "ema.safetensors").read_bytes()).hexdigest()[:16]
+    parts = [(folder / name).read_bytes() for name in ("config.yaml", "ema.safetensors")]
+    weights = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
     return {"weights": weights, "limit": arguments.limit, "scenes": arguments.scenes}
 
 
@@ -163,18 +163,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/benchmarks/results"))
     parser.add_argument("--page", type=Path, default=Path("docs/results.md"))
     arguments = parser.parse_args()
-    shared = os.environ.get("SPIDEREYE_SHARED")
-    if arguments.data is None and not shared:
-        sys.exit("set SPIDEREYE_SHARED to the folder that holds panoramas/, or give --data")
-    arguments.data = arguments.data or Path(shared or "") / "panoramas"
+    arguments.data = shared_panoramas(arguments.data)
     arguments.work.mkdir(parents=True, exist_ok=True)
-    try:
+    with one_line_errors(arguments.work):
         run(arguments)
-    except SpiderEyeError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print(f"stopped; the same command goes on from {arguments.work}", file=sys.stderr)
-        sys.exit(130)
     found: Mapping[str, Any] = {name: done(name, arguments) for name in arguments.cases}
     about = {**machine(threads=1), "weights": find_checkpoint(arguments.checkpoint).path.name}
     write_page(arguments.page, found, about, arguments.work)

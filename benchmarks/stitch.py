@@ -33,6 +33,7 @@ import cv2
 import numpy as np
 import torch
 from machine import machine, process_peak, show
+from session import shared_panoramas
 from v360 import PLANES, dual_fisheye, frame_of, libavfilter, planes_of, planner, v360
 from view_quality import TARGET
 
@@ -230,10 +231,7 @@ def main() -> None:
     cv2.setNumThreads(THREADS)
     if arguments.memory:
         return make_frames(arguments.memory)
-    shared = os.environ.get("SPIDEREYE_SHARED")
-    if not shared:
-        sys.exit("set SPIDEREYE_SHARED to the folder that holds panoramas/")
-    root = Path(shared) / "panoramas"
+    root = shared_panoramas()
     picture = panorama(sorted((root / "val").iterdir())[0])
     results = {
         "v360": against_v360(picture, arguments.rounds),

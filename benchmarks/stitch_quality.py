@@ -11,9 +11,7 @@ to the rim alone. Settings are chosen on `train`; what they are worth is what `v
 
 import argparse
 import json
-import os
 import statistics
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from jaxtyping import Bool, Float
 from machine import machine
 from rich.console import Console
 from rich.table import Table
+from session import shared_panoramas
 from torch import Tensor
 
 from spidereye.batches import PanoramaDataset, Renderer
@@ -184,9 +183,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="pictures, the first ones; all by default")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/stitch_quality.json"))
     arguments = parser.parse_args()
-    shared = os.environ.get("SPIDEREYE_SHARED")
-    if not shared:
-        sys.exit("set SPIDEREYE_SHARED to the folder that holds panoramas/")
+    data = shared_panoramas()
     rig = spider4(220 * 128 / 560, 0.85, 128)
     nominal = [Geometry.of(camera) for camera in rig.cameras]
     chosen = settings(arguments)
@@ -194,7 +191,7 @@ def main() -> None:
     seconds: dict[Setting, list[float]] = {}
     pictures = 0
     with torch.inference_mode():
-        root, cases = Path(shared) / "panoramas", arguments.cases
+        root, cases = data, arguments.cases
         for made in shots(root, arguments.split, rig, cases, arguments.limit):
             pictures += 1
             for case, shot in made.items():

@@ -30,6 +30,7 @@ import torch
 from machine import machine
 from rich.console import Console
 from rich.table import Table
+from session import shared_panoramas
 
 SIDE = 32
 LENSES = {
@@ -137,10 +138,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--out", type=Path, default=Path("runs/why_psnr_14"))
     arguments = parser.parse_args()
-    shared = os.environ.get("SPIDEREYE_SHARED")
-    if not shared:
-        sys.exit("set SPIDEREYE_SHARED to the folder that holds panoramas/")
-    data, out, steps = Path(shared) / "panoramas", arguments.out, arguments.steps
+    data, out, steps = shared_panoramas(), arguments.out, arguments.steps
     limits = bounds(data)
     table = Table(
         title="without any model, 128-px views to 256x128: the stitch, mean colour unseen"

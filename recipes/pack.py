@@ -1,7 +1,7 @@
 """A trained checkpoint to the folder that comes with the package: EMA weights in half precision and
 the configuration that tells what they are, without any path of the machine.
 
-    python recipes/pack.py runs/jobs/NAME/last -o spidereye/released/NAME --unseen filled
+    python recipes/pack.py runs/jobs/NAME/last -o spidereye/released/NAME --unseen expected
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument(
-        "--unseen", default="model", choices=("model", "filled"), help="see ssdd.unseen"
+        "--unseen", default="model", choices=("model", "expected"), help="see ssdd.unseen"
     )
     arguments = parser.parse_args()
     try:

@@ -16,11 +16,12 @@ work=${2:-runs}
 : "${LOW:=300}" "${PRE:=160}" "${FINE:=64}" "${STEP:=12}"  # steps of each stage
 : "${DECODER:=XXS}" "${ENCODER:=f4c4}" "${WIDTH:=16}" "${BATCH:=4}"
 : "${MANY:=6}" "${DRAWS:=3}"  # shots of each panorama, at low size and after it
-: "${UNSEEN:=filled}"  # model: longer training may fill holes better than smoothly
+: "${UNSEEN:=expected}"  # model: longer training may fill holes better
 bin=${BIN:-.venv/bin}
 name=${NAME:-spidereye-small}
 
 "$bin/python" recipes/licences.py "$data"
+"$bin/python" recipes/measure_unseen.py "$data"
 
 common=(
   -cn SpiderEye360-small "dataset.root='$data'" "runs_dir='$work'" "dataset.cache='$work/cache'"

@@ -5,6 +5,7 @@ A shot is self-calibrated first; all else follows from the views and cameras tha
 here is tensors, made once for a shot and the same in training, evaluation and use.
 """
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,10 +26,11 @@ from spidereye.rotation_blur import rotation_blur, unknown_rotation
 from spidereye.self_calibration import Calibrated, self_calibrate
 from spidereye.sphere_sweep import SweepPlan, Swept
 from spidereye.super_resolution import SuperResolution
+from spidereye.unseen import Expectation
 
 _BLACK = -0.97  # in [-1, 1]: a view that is nowhere brighter is none
 _OFF_STEP = math.radians(0.5)  # of misalignment: finer differences decide nothing of their own
-_MOST_KEPT = 6  # a grid, a sweep and an A for each of two rigs
+_MOST_KEPT = 8  # a grid, a sweep, an A and an expectation for each of two rigs
 _LEAST_SHARE = 1e-3  # of a pixel: views that count less are no second opinion
 
 
@@ -104,7 +106,7 @@ class Conditioner:
         if self.config.prior == "noise":
             return Conditions(stacked, grid, warp, shot=shot)
         spread = self.config.sigma * seen + (1 - seen)
-        return Conditions(stacked, grid, warp, made, spread, shot)
+        return Conditions(stacked, grid, warp, self._expected(made, swept.count > 0), spread, shot)
 
     def _for_encoder(self, view: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 3 _ _"]:
         """Its attention is among all cells of a view; what a large view has of detail, the decoder
@@ -145,6 +147,15 @@ class Conditioner:
             f"sharper {rig}", lambda: SuperResolution.for_cameras(cameras, height, width, radii[0])
         )
         return swept, sharper(views, swept.panorama, told)
+
+    def _expected(
+        self, made: Float[Tensor, "1 3 H W"], known: Bool[Tensor, "1 1 H W"]
+    ) -> Float[Tensor, "1 3 H W"]:
+        """The panorama with what is expected where nothing is known, if that is wanted."""
+        if not self.config.expected or bool(known.all()):
+            return made
+        key = f"expected {hashlib.sha256(known.numpy().tobytes()).hexdigest()}"
+        return self.kept.find(key, lambda: Expectation.for_mask(known))(made)
 
     def _radii(self, radius: float) -> tuple[float, ...]:
         first, *others = self.config.radii

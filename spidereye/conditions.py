@@ -40,6 +40,8 @@ class ConditioningConfig:
     encoded: the encoder gets larger views at so many pixels across; None: as they are.
     sweep: whether the fusion looks at the views on all spheres; False: on the first. The decoder
     is told of all either way.
+    expected: where nothing is seen, there is what the seen lets expect (unseen/), whatever the
+    decoder says.
     """
 
     grid: bool = False
@@ -51,6 +53,7 @@ class ConditioningConfig:
     factor: int = 8
     encoded: int | None = None
     sweep: bool = True
+    expected: bool = False
 
     def __post_init__(self) -> None:
         for key, value, choices in (
@@ -94,7 +97,7 @@ class Conditions(NamedTuple):
     or None.
     shot: what self-calibration changed of the shot: see SHOT; 0 without it.
     start, spread: the flow starts from start + spread·ε; None: from ε. start: what geometry makes,
-    filled smoothly where nothing is seen.   spread: σ where something is seen, 1 elsewhere.
+    and where nothing is seen what is filled in.   spread: σ where something is seen, 1 elsewhere.
     """
 
     views: Float[Tensor, "B N 3 h w"] | tuple[Float[Tensor, "B 3 _ _"], ...]

@@ -100,7 +100,7 @@ class SsddConfig:
     condition: str = "latent"  # latent | latent+warp: what the decoder is given
     prior: str = "noise"  # noise | stitch: what the flow starts from
     prior_sigma: float = 0.0  # of the noise on the stitch
-    unseen: str = "model"  # model | filled: where nothing is seen, the smooth filling of the prior
+    unseen: str = "model"  # model | expected: what is drawn where nothing is seen
     sphere_radii: list[float] = field(default_factory=lambda: [math.inf])  # metres
     refine: list[str] = field(default_factory=list)  # self-calibrate shots: gain, rotation
     fm_sampler: FmSamplerConfig = field(default_factory=FmSamplerConfig)
@@ -260,6 +260,7 @@ class Config:
             factor=EncoderConfig(ssdd.encoder, ssdd.encoder_width).factor,
             encoded=ssdd.encoder_side,
             sweep=ssdd.fusion_sweep,
+            expected=ssdd.unseen == "expected",
         )
 
     def conditioner(self) -> Conditioner | None:
@@ -296,5 +297,4 @@ class Config:
             ),
             conditioning,
             self.panorama_size,
-            ssdd.unseen == "filled",
         )

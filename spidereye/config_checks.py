@@ -176,10 +176,12 @@ def _check_sizes(config: Config) -> None:
             f"dataset.rig_variety={config.dataset.rig_variety:g} needs ssdd.fusion_type=spherical, "
             "the only one that takes rigs of any number of views"
         )
-    if config.ssdd.unseen not in ("model", "filled"):
-        raise SpiderEyeError(f"ssdd.unseen takes model or filled, got {config.ssdd.unseen!r}")
-    if config.ssdd.unseen == "filled" and config.ssdd.prior != "stitch":
-        raise SpiderEyeError("ssdd.unseen=filled goes with ssdd.prior=stitch, whose filling it is")
+    if config.ssdd.unseen not in ("model", "expected"):
+        raise SpiderEyeError(f"ssdd.unseen takes model or expected, got {config.ssdd.unseen!r}")
+    if config.ssdd.unseen == "expected" and config.ssdd.prior != "stitch":
+        raise SpiderEyeError(
+            "ssdd.unseen=expected goes with ssdd.prior=stitch: it is part of what geometry makes"
+        )
     if config.ssdd.encoder_side is not None and config.ssdd.fusion_type != "spherical":
         raise SpiderEyeError(
             "ssdd.encoder_side goes with ssdd.fusion_type=spherical, which takes any latents"

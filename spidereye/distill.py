@@ -149,7 +149,8 @@ def _comparable(config: ModelConfig) -> ModelConfig:
     if config.conditioning.grid or fusion.view_encoding is None:
         fusion = replace(fusion, axes=[])
     decoder = replace(config.decoder, extract=1)
-    return replace(config, decoder=decoder, fusion=fusion, filled=False)
+    conditioning = replace(config.conditioning, expected=False)
+    return replace(config, decoder=decoder, fusion=fusion, conditioning=conditioning)
 
 
 def _digest(model: nn.Module) -> str:

@@ -19,15 +19,13 @@ from spidereye.sampler import euler
 @dataclass(frozen=True)
 class ModelConfig:
     """The three networks and what they are told beside the views. panorama_size: (W, H) in pixels
-    that the model was made for.   filled: what no view sees stays the smooth filling that the flow
-    starts from, for networks that did not learn to do better."""
+    that the model was made for."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     decoder: DecoderConfig = field(default_factory=lambda: DecoderConfig.named("M"))
     fusion: FusionConfig = field(default_factory=FusionConfig)
     conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
     panorama_size: tuple[int, int] = (256, 128)
-    filled: bool = False
 
 
 class ModelOutput(NamedTuple):
@@ -117,8 +115,9 @@ class SpiderEyeModel(nn.Module):
             return self.velocity(z, given, x, t)[0]
 
         made = euler(velocity, given.noised(noise), steps, t_pow_shift)
-        if not self.config.filled or given.start is None or given.spread is None:
+        if not self.config.conditioning.expected:
             return made
+        assert given.start is not None and given.spread is not None
         return torch.where(given.spread < 1, made, given.start)
 
     def fused(

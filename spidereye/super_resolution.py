@@ -16,9 +16,9 @@ the stitch stays.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -64,9 +64,9 @@ class SuperResolution:
     whole: the pixels of each view that are picture in all their parts and take part.
     """
 
-    forward: sparse.csr_matrix
-    backward: sparse.csr_matrix
-    whole: tuple[Bool[np.ndarray, " _"], ...]
+    forward: Float32[Tensor, "P Q"]
+    backward: Float32[Tensor, "Q P"]
+    whole: tuple[Bool[Tensor, " _"], ...]
     height: int
     width: int
     effort: Effort = _FULL
@@ -88,7 +88,8 @@ class SuperResolution:
             parts.append(one)
             whole.append(own)
         matrix = sparse.csr_matrix(sparse.vstack(parts))
-        return cls(matrix, sparse.csr_matrix(matrix.T), tuple(whole), height, width, effort)
+        transposed = sparse.csr_matrix(matrix.T)
+        return cls(_sparse(matrix), _sparse(transposed), tuple(whole), height, width, effort)
 
     @staticmethod
     def is_possible(cameras: Sequence[Camera], height: int, width: int) -> bool:
@@ -107,24 +108,23 @@ class SuperResolution:
         explains them.   told: the values of each view that tell something, which clipped ones do
         not; None: all."""
         y = self._picked([_flat(view.float().cpu()) for view in views])
-        used = np.ones_like(y)
+        used = torch.ones_like(y)
         if told is not None:
             used = self._picked([_flat(one.float().cpu()) for one in told])
         x = self._solved(y, used, _flat(_enlarged(start, self.effort.finer)))
-        trust = self._trust(used * (y - self.forward @ x) ** 2, used)
+        trust = self._trust(used * (y - self.forward @ x).square(), used)
         return start + (trust * (self._pooled(x) - start.cpu())).to(start)
 
-    def _picked(self, views: Sequence[Float32[np.ndarray, "_ 3"]]) -> Float32[np.ndarray, "P 3"]:
+    def _picked(self, views: Sequence[Float32[Tensor, "_ 3"]]) -> Float32[Tensor, "P 3"]:
         """The pixels of all views that A has rows for."""
-        return np.concatenate([view[own] for view, own in zip(views, self.whole, strict=True)])
+        return torch.cat([view[own] for view, own in zip(views, self.whole, strict=True)])
 
     def _trust(
-        self, squares: Float32[np.ndarray, "P 3"], used: Float32[np.ndarray, "P 3"]
+        self, squares: Float32[Tensor, "P 3"], used: Float32[Tensor, "P 3"]
     ) -> Float[Tensor, "1 1 H W"]:
         """How far to believe x, from how badly it explains the views here and on the whole, in
         which a place that moved counts little."""
-        share = used.mean(axis=1, keepdims=True)
-        near = self.backward @ np.concatenate((squares.mean(axis=1, keepdims=True), share), axis=1)
+        near = self.backward @ torch.stack((squares.mean(dim=1), used.mean(dim=1)), dim=1)
         misfit, here = (
             parts[:, :1] / parts[:, 1:].clamp_min(1e-6)
             for parts in (self._pooled(near), blurred(self._pooled(near), _SIGMA * self.height))
@@ -132,41 +132,38 @@ class SuperResolution:
         on_the_whole = misfit.clamp(max=5 * _MISFIT).mean()
         return 1 / (1 + ((here + on_the_whole) / _MISFIT).square())
 
-    def _pooled(self, x: Float32[np.ndarray, "Q C"]) -> Float[Tensor, "1 C H W"]:
+    def _pooled(self, x: Float32[Tensor, "Q C"]) -> Float[Tensor, "1 C H W"]:
         """At the size of the panorama that is wanted."""
         finer = self.effort.finer
         fine = x.T.reshape(1, -1, finer * self.height, finer * self.width)
-        return F.avg_pool2d(torch.from_numpy(np.ascontiguousarray(fine)), finer)
+        return F.avg_pool2d(fine, finer)
 
     def _solved(
         self,
-        y: Float32[np.ndarray, "P 3"],
-        used: Float32[np.ndarray, "P 3"],
-        x: Float32[np.ndarray, "Q 3"],
-    ) -> Float32[np.ndarray, "Q 3"]:
+        y: Float32[Tensor, "P 3"],
+        used: Float32[Tensor, "P 3"],
+        x: Float32[Tensor, "Q 3"],
+    ) -> Float32[Tensor, "Q 3"]:
         """Conjugate gradients with the diagonal as preconditioner (Saad 2003, §9.2)."""
-        finer = self.effort.finer
-        gradient, transposed = _gradient(finer * self.height, finer * self.width)
-        squares = self.backward.power(2) @ used
-        smooth = _SMOOTHNESS * np.asarray(transposed.power(2).sum(axis=1))
-        scale = (1 / (squares + smooth)).astype(np.float32)
+        smooth = _Smoothness(self.effort.finer * self.height, self.effort.finer * self.width)
+        scale = 1 / (_squared(self.backward) @ used + _SMOOTHNESS * smooth.diagonal())
 
-        def applied(d: np.ndarray) -> np.ndarray:
-            seen = self.backward @ (used * (self.forward @ d))
-            return seen + _SMOOTHNESS * (transposed @ (gradient @ d))
+        def applied(d: Float32[Tensor, "Q 3"]) -> Float32[Tensor, "Q 3"]:
+            seen = self.backward @ (self.forward @ d).mul_(used)
+            return seen.add_(smooth(d), alpha=_SMOOTHNESS)
 
         rest = self.backward @ (used * y) - applied(x)
-        step = scaled = scale * rest
-        size = (rest * scaled).sum(axis=0)
+        step = scale * rest
+        size = _dots(rest, step)
         for _ in range(self.effort.steps):
             image = applied(step)
-            length = size / np.maximum((step * image).sum(axis=0), 1e-20)
-            x = x + length * step
-            rest = rest - length * image
+            length = size / _dots(step, image).clamp_min(1e-20)
+            x = x.addcmul(length, step)
+            rest = rest.addcmul_(length, image, value=-1)
             scaled = scale * rest
-            before, size = size, (rest * scaled).sum(axis=0)
-            step = scaled + size / np.maximum(before, 1e-20) * step
-        return x.astype(np.float32)
+            before, size = size, _dots(rest, scaled)
+            step = scaled.addcmul_(size / before.clamp_min(1e-20), step)
+        return x
 
 
 def _cells_of(effort: Effort, height: int, width: int) -> int:
@@ -175,7 +172,7 @@ def _cells_of(effort: Effort, height: int, width: int) -> int:
 
 def _rows(
     camera: Camera, height: int, width: int, sphere_radius: float, effort: Effort
-) -> tuple[sparse.csr_matrix, Bool[np.ndarray, " p"]]:
+) -> tuple[sparse.csr_matrix, Bool[Tensor, " p"]]:
     """A camera's rows of A, for a panorama of W x H pixels: each pixel the mean of points² bilinear
     samples of the finer panorama."""
     camera = camera.to(torch.device("cpu"), torch.float64)
@@ -199,7 +196,7 @@ def _rows(
         (share.ravel(), index.ravel(), ends), shape=(len(index), height * width)
     )
     matrix.sum_duplicates()
-    return matrix, whole.numpy()
+    return matrix, whole
 
 
 def _met(
@@ -225,19 +222,54 @@ def _tiles(plane: Tensor, points: int) -> Tensor:
     return parts.transpose(1, 2).reshape(-1, points**2)
 
 
-@lru_cache(maxsize=2)
-def _gradient(height: int, width: int) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-    """∇ of a panorama and its transpose: differences to the right and down, weighed such that
-    their squares sum to the integral of |∇x|² over the sphere, in pixels of the equator."""
-    latitude = (0.5 - (np.arange(height) + 0.5) / height) * math.pi
-    cosine = np.cos(latitude).clip(_LEAST_COSINE)
-    ring = sparse.csr_matrix(np.roll(np.eye(width), 1, axis=1) - np.eye(width))
-    across = sparse.kron(sparse.diags(1 / np.sqrt(cosine)), ring)
-    between = np.sqrt((cosine[1:] + cosine[:-1]) / 2)
-    below = between[:, None] * np.diff(np.eye(height), axis=0)
-    down = sparse.kron(below, sparse.eye(width))
-    made = sparse.csr_matrix(sparse.vstack((across, down)), dtype=np.float32)
-    return made, sparse.csr_matrix(made.T)
+class _Smoothness:
+    """∇ᵀ∇ of panoramas of W x H: squared differences to the right and down, weighed such that they
+    sum to the integral of |∇x|² over the sphere, in pixels of the equator."""
+
+    def __init__(self, height: int, width: int):
+        latitude = (0.5 - (torch.arange(height, dtype=torch.float64) + 0.5) / height) * math.pi
+        cosine = latitude.cos().clamp_min(_LEAST_COSINE)
+        self.shape = (height, width, -1)
+        self.across = (1 / cosine).float()[:, None, None]
+        self.between = ((cosine[1:] + cosine[:-1]) / 2).float()[:, None, None]
+
+    def __call__(self, x: Float32[Tensor, "Q C"]) -> Float32[Tensor, "Q C"]:
+        plane = x.view(self.shape)
+        made = (2 * plane).sub_(plane.roll(1, 1)).sub_(plane.roll(-1, 1)).mul_(self.across)
+        down = torch.diff(plane, dim=0).mul_(self.between)
+        made[1:] += down
+        made[:-1] -= down
+        return made.view(x.shape)
+
+    def diagonal(self) -> Float32[Tensor, "Q 1"]:
+        """What each cell counts by itself."""
+        height, width, _ = self.shape
+        own = 2 * self.across
+        own[1:] += self.between
+        own[:-1] += self.between
+        return own.expand(height, width, 1).reshape(-1, 1)
+
+
+def _dots(x: Float32[Tensor, "Q 3"], y: Float32[Tensor, "Q 3"]) -> Float32[Tensor, "3"]:
+    """Σ x·y for each colour. By NumPy, which sums in the same order whatever the number of threads:
+    a shot's conditions must not depend on who makes them."""
+    return torch.from_numpy(np.einsum("qc,qc->c", x.numpy(), y.numpy()))
+
+
+def _sparse(matrix: sparse.csr_matrix) -> Float32[Tensor, "_ _"]:
+    """For products with as many threads as there are, which SciPy's have not."""
+    parts = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse (CSR|invariant)", UserWarning)
+        return torch.sparse_csr_tensor(*parts, size=matrix.shape, check_invariants=False)
+
+
+def _squared(matrix: Float32[Tensor, "_ _"]) -> Float32[Tensor, "_ _"]:
+    """Each number of it squared."""
+    rows, columns, values = matrix.crow_indices(), matrix.col_indices(), matrix.values()
+    return torch.sparse_csr_tensor(
+        rows, columns, values.square(), size=matrix.shape, check_invariants=False
+    )
 
 
 def _enlarged(start: Float[Tensor, "1 3 H W"], finer: int) -> Float[Tensor, "1 3 H2 W2"]:
@@ -247,5 +279,5 @@ def _enlarged(start: Float[Tensor, "1 3 H W"], finer: int) -> Float[Tensor, "1 3
     return fine[..., edge:-edge, edge:-edge]
 
 
-def _flat(picture: Float[Tensor, "1 3 h w"]) -> Float32[np.ndarray, "p 3"]:
-    return np.ascontiguousarray(picture[0].flatten(1).T.numpy())
+def _flat(picture: Float[Tensor, "1 3 h w"]) -> Float32[Tensor, "p 3"]:
+    return picture[0].flatten(1).T.contiguous()

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import UInt8
 from rich.console import Console
+from torch import Tensor
 
 from spidereye import stopped_video
 from spidereye.errors import SpiderEyeError
@@ -25,7 +28,6 @@ from spidereye.stitch_job import (
     say_coverage,
 )
 from spidereye.stitch_many import settings_of
-from spidereye.stitched import Panorama
 from spidereye.stitcher import Stitcher
 from spidereye.temporal_smoothing import TemporalSmoothing
 from spidereye.video_writing import CODECS, SUFFIXES, PanoramaVideo, Sound, has_sound
@@ -73,6 +75,44 @@ class VideoJob:
             raise SpiderEyeError("--start is 0 or more, and --seconds more than 0")
 
 
+@dataclass
+class _Making:
+    """Makes the frames of a video in their order, each by what those before it were like.
+
+    smoothing: over time, or None.   console: gets what was refined on the first frame made.
+    """
+
+    job: StitchJob
+    stitcher: Stitcher
+    steady: SteadyCalibration
+    smoothing: TemporalSmoothing | None
+    console: Console
+    said: bool = False
+
+    def frame(self, moment: Moment, pictures: Sequence[Frame | None]) -> UInt8[np.ndarray, "H W 3"]:
+        """The panorama of a moment; None stands for a view that has no picture then."""
+        found = None
+        if all(picture is not None for picture in pictures):
+            found = self.steady.at(moment.seconds, pictures)
+        made = self.stitcher(pictures, steps=self.job.steps, seed=self.job.seed, found=found)
+        if not self.said:
+            for line in refinement_lines(made, self.stitcher.refine):
+                self.console.print(f"first frame: {line}")
+            self.said = True
+        return made.picture if self.smoothing is None else self.smoothing(made.picture)
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """What the frames to come depend on, for `restore`."""
+        states = {"colours": self.steady.state()}
+        return states if self.smoothing is None else {**states, "smoothing": self.smoothing.state()}
+
+    def restore(self, stopped: stopped_video.StoppedVideo) -> None:
+        """Go on as the stopped video would have."""
+        self.steady.restore(stopped.of("colours"))
+        if self.smoothing is not None:
+            self.smoothing.restore(stopped.of("smoothing"))
+
+
 def stitch_videos(job: VideoJob) -> None:
     """Make the video and say what was seen. Raises SpiderEyeError for what cannot be done, and
     Interrupt after Ctrl-C, with a video of what was done in its place, which the same call goes on
@@ -98,8 +138,10 @@ def stitch_videos(job: VideoJob) -> None:
         say_coverage(job.stitch, stitcher, console)
         some = frames.pictures(_spread(moments)) if stitcher.refine else ()
         steady = SteadyCalibration(stitcher, Poses.of(stitcher, some))
+        smoothing = TemporalSmoothing() if job.smooth and job.stitch.method == "model" else None
+        making = _Making(job.stitch, stitcher, steady, smoothing, console)
         sound = _sound(job.sound, videos, labels, moments)
-        done = _write(job, stitcher, frames, moments, steady, sound, console)
+        done = _write(job, making, frames, moments, sound, console)
     for label, count in zip(labels, frames.damaged, strict=True):
         if count:
             console.print(
@@ -114,38 +156,30 @@ def stitch_videos(job: VideoJob) -> None:
 
 def _write(
     job: VideoJob,
-    stitcher: Stitcher,
+    making: _Making,
     frames: ViewFrames,
     moments: Sequence[Moment],
-    steady: SteadyCalibration,
     sound: Sound | None,
     console: Console,
 ) -> int:
     """How many frames are written, those of an earlier call with the same settings among them."""
-    output, interval = job.stitch.output, frames.videos.interval
-    smoothing = TemporalSmoothing() if job.smooth and job.stitch.method == "model" else None
-    settings = _settings(job, stitcher, frames.videos)
+    output = job.stitch.output
+    settings = _settings(job, making.stitcher, frames.videos)
     stopped = stopped_video.find(output, settings)
-    first = done = 0
+    done = 0
     if stopped is not None:
-        first = done = stopped.frames
-        steady.restore(stopped.of("colours"))
-        if smoothing is not None:
-            smoothing.restore(stopped.of("smoothing"))
+        done = stopped.frames
+        making.restore(stopped)
         console.print(f"going on after {done} of {len(moments)} frames of {output}")
     with stop_after_step() as stop, whole_file(output) as file:
-        video = PanoramaVideo(
-            file, stitcher.size, interval, job.codec, job.quality, sound, output if done else None
-        )
+        before = output if done else None
+        interval, size = frames.videos.interval, making.stitcher.size
+        video = PanoramaVideo(file, size, interval, job.codec, job.quality, sound, before)
         try:
             with progress("frames", len(moments), done) as meter:
                 left = moments[done:]
                 for moment, pictures in zip(left, frames.pictures(left), strict=False):
-                    made = _stitched(job.stitch, stitcher, steady, moment, pictures)
-                    if done == first:
-                        _say(made, stitcher, console)
-                    picture = made.picture if smoothing is None else smoothing(made.picture)
-                    video.write(picture, moment.seconds)
+                    video.write(making.frame(moment, pictures), moment.seconds)
                     done += 1
                     meter.advance()
                     if stop.requested:
@@ -157,9 +191,7 @@ def _write(
         file.flush()
         say_spherical(Path(file.name))
     if done < len(moments):
-        states = {"colours": steady.state()}
-        states |= {"smoothing": smoothing.state()} if smoothing is not None else {}
-        stopped_video.keep(output, settings, done, states)
+        stopped_video.keep(output, settings, done, making.state())
     else:
         stopped_video.forget(output)
     return done
@@ -177,24 +209,6 @@ def _settings(job: VideoJob, stitcher: Stitcher, videos: ViewVideos) -> str:
             "start": job.start, "seconds": job.seconds, "smooth": job.smooth, "sound": job.sound,
         }
     )  # fmt: skip
-
-
-def _stitched(
-    job: StitchJob,
-    stitcher: Stitcher,
-    steady: SteadyCalibration,
-    moment: Moment,
-    pictures: Sequence[Frame | None],
-) -> Panorama:
-    found = None
-    if all(picture is not None for picture in pictures):
-        found = steady.at(moment.seconds, pictures)
-    return stitcher(pictures, steps=job.steps, seed=job.seed, found=found)
-
-
-def _say(made: Panorama, stitcher: Stitcher, console: Console) -> None:
-    for line in refinement_lines(made, stitcher.refine):
-        console.print(f"first frame: {line}")
 
 
 def _spread(moments: Sequence[Moment]) -> list[Moment]:

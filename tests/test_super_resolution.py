@@ -3,7 +3,6 @@
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -27,8 +26,8 @@ def rig_of(size: int):
     return spider4(f=220 * size / 560, xi=0.85, size=size)
 
 
-def flat(picture: torch.Tensor) -> np.ndarray:
-    return picture[0].flatten(1).T.numpy()
+def flat(picture: torch.Tensor) -> torch.Tensor:
+    return picture[0].flatten(1).T
 
 
 def decibels(made: torch.Tensor, truth: torch.Tensor) -> float:
@@ -43,14 +42,15 @@ def small():
 
 
 def test_each_row_is_a_mean(small):
-    sums = np.asarray(small.forward.sum(axis=1))
-    assert np.allclose(sums, 1, atol=1e-5) and small.forward.data.min() >= 0
+    sums = small.forward @ torch.ones(small.forward.shape[1], 1)
+    assert torch.allclose(sums, torch.ones_like(sums), atol=1e-5)
+    assert small.forward.values().min() >= 0
     rows = sum(int(own.sum()) for own in small.whole)
     assert small.forward.shape == (rows, FINER**2 * H * W)
-    assert (small.backward != small.forward.T).nnz == 0
+    assert torch.equal(small.backward.to_dense(), small.forward.to_dense().T)
     for own, camera in zip(small.whole, rig_of(32).cameras, strict=True):
         # Pixels that are picture in all their parts: all but the rim of the circle.
-        mask = camera.mask().flatten().numpy()
+        mask = camera.mask().flatten()
         assert own.sum() > 0.85 * mask.sum() and not (own & ~mask).any()
 
 
@@ -63,8 +63,8 @@ def test_what_it_sees_is_what_cameras_render():
     x, y, z = panorama_rays(FINER * H, FINER * W, dtype=torch.float32).unbind(-1)
     smooth = torch.stack((x * y, (3 * z).sin(), (2 * y + x).cos()))[None] * 0.9
     rendered = [flat(view) for view, _ in render_each(smooth, cameras, "exact")]
-    expected = np.concatenate([v[own] for v, own in zip(rendered, made.whole, strict=True)])
-    error = np.abs(made.forward @ flat(smooth) - expected)
+    expected = torch.cat([v[own] for v, own in zip(rendered, made.whole, strict=True)])
+    error = (made.forward @ flat(smooth) - expected).abs()
     assert error.max() < 0.01 and error.mean() < 0.001, (error.max(), error.mean())
 
 
@@ -72,7 +72,8 @@ def test_cameras_apart_look_at_a_sphere(small):
     centred = rig_of(32).cameras
     apart = [replace(camera, position=0.2 * camera.axis) for camera in centred]
     far = SuperResolution.for_cameras(apart, H, W)
-    assert (far.forward != small.forward).nnz == 0  # at infinity it is of no matter
+    # At infinity it is of no matter.
+    assert torch.equal(far.forward.to_dense(), small.forward.to_dense())
     x, y, z = panorama_rays(FINER * H, FINER * W, dtype=torch.float32).unbind(-1)
     smooth = torch.stack((x, y, z))[None]
     near = SuperResolution.for_cameras(apart, H, W, 2.0)
@@ -80,8 +81,8 @@ def test_cameras_apart_look_at_a_sphere(small):
     seen, start = near.forward @ flat(smooth), 0
     for camera, own in zip(apart, near.whole, strict=True):
         rays, _ = camera.unproject(camera.pixel_grid())
-        rays = rays.flatten(0, 1)[torch.from_numpy(own)]
-        points = (torch.from_numpy(seen[start : start + len(rays)]) * 2 - camera.position).double()
+        rays = rays.flatten(0, 1)[own]
+        points = (seen[start : start + len(rays)] * 2 - camera.position).double()
         cosine = (points * rays).sum(-1) / points.norm(dim=-1)
         assert float(cosine.min()) > 0.9995
         start += len(rays)
@@ -181,6 +182,34 @@ def test_burnt_highlights_make_no_rings():
         decibels(made(true_again, start, which), truth) for which in (told, None)
     )
     assert knowing > not_knowing + 1, (knowing, not_knowing)
+
+
+@pytest.mark.parametrize("size", [16, 64])
+def test_the_number_of_threads_changes_nothing(size):
+    rig = rig_of(size)
+    views, start = taken(world(2), rig), torch.zeros(1, 3, size, 2 * size)
+    made, before = [], torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        made.append(SuperResolution.for_cameras(rig.cameras, size, 2 * size)(views, start))
+    torch.set_num_threads(before)
+    assert torch.equal(*made)
+
+
+def test_smoothness_is_that_of_differences():
+    """The quadratic form is what the sum of weighed squares is, and its diagonal its own."""
+    height, width = 5, 10
+    smooth = super_resolution._Smoothness(height, width)
+    x = torch.randn(height * width, 1, generator=torch.manual_seed(0))
+    plane = x.view(height, width).double()
+    latitude = (0.5 - (torch.arange(height) + 0.5) / height) * math.pi
+    cosine = latitude.double().cos()
+    across = ((plane - plane.roll(1, 1)).square() / cosine[:, None]).sum()
+    down = (plane.diff(dim=0).square() * ((cosine[1:] + cosine[:-1]) / 2)[:, None]).sum()
+    assert float((x * smooth(x)).sum()) == pytest.approx(float(across + down), rel=1e-5)
+    whole = smooth(torch.eye(height * width))
+    torch.testing.assert_close(whole.diagonal()[:, None], smooth.diagonal())
+    torch.testing.assert_close(whole, whole.T)
 
 
 @pytest.mark.shared
