@@ -1,7 +1,7 @@
 """A trained checkpoint to the folder that comes with the package: EMA weights in half precision and
 the configuration that tells what they are, without any path of the machine.
 
-    python recipes/pack.py runs/jobs/NAME/last -o spidereye/released/NAME --unseen expected
+    python recipes/pack.py runs/jobs/NAME/last -o spidereye/released/NAME
 """
 
 import argparse
@@ -32,14 +32,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument(
-        "--unseen", default="model", choices=("model", "expected"), help="see ssdd.unseen"
-    )
     arguments = parser.parse_args()
     try:
         weights = read_weights(arguments.checkpoint, "ema")
         config = without_paths(read_config(arguments.checkpoint))
-        config["ssdd"]["unseen"] = arguments.unseen
         save_for_use(arguments.output, weights, config)
     except SpiderEyeError as error:
         sys.exit(f"error: {error}")

@@ -16,7 +16,7 @@ work=${2:-runs}
 : "${LOW:=300}" "${PRE:=160}" "${FINE:=64}" "${STEP:=12}"  # steps of each stage
 : "${DECODER:=XXS}" "${ENCODER:=f4c4}" "${WIDTH:=16}" "${BATCH:=4}"
 : "${MANY:=6}" "${DRAWS:=3}"  # shots of each panorama, at low size and after it
-: "${UNSEEN:=expected}"  # model: longer training may fill holes better
+: "${UNSEEN:=expected}"  # or model: longer training may invent better
 bin=${BIN:-.venv/bin}
 name=${NAME:-spidereye-small}
 
@@ -26,6 +26,7 @@ name=${NAME:-spidereye-small}
 common=(
   -cn SpiderEye360-small "dataset.root='$data'" "runs_dir='$work'" "dataset.cache='$work/cache'"
   "ssdd.decoder=$DECODER" "ssdd.encoder=$ENCODER" "ssdd.encoder_width=$WIDTH"
+  "ssdd.unseen=$UNSEEN"
 )
 after=(ssdd.encoder_train=false "dataset.draws=$DRAWS" "dataset.batch_size=$BATCH")
 train() { "$bin/spidereye" train "${common[@]}" "$@"; }
@@ -39,8 +40,7 @@ train run_name="$name-3-fine" "${after[@]}" "ssdd.checkpoint='$work/jobs/$name-2
 "$bin/spidereye" distill "$work/jobs/$name-3-fine/last" "runs_dir='$work'" \
   run_name="$name-4-step" training.max_steps="$STEP" training.cooldown="$STEP" training.lr=2e-4
 
-"$bin/python" recipes/pack.py "$work/jobs/$name-4-step/last" -o "spidereye/released/$name" \
-  --unseen "$UNSEEN"
+"$bin/python" recipes/pack.py "$work/jobs/$name-4-step/last" -o "spidereye/released/$name"
 "$bin/python" benchmarks/results.py --checkpoint "spidereye/released/$name" --data "$data" \
   --work "$work/results-$name"
 "$bin/python" recipes/card.py "spidereye/released/$name" --data "$data" \
