@@ -50,10 +50,8 @@ class Covariance:
         weight = weight / weight.sum()
         mean = torch.einsum("n,ncij->ci", weight, x) / x.shape[-1]
         found = torch.fft.rfft(x - mean[:, :, None], norm="forward")
-        waves = sum(
-            torch.einsum("n,ncik,ncjk->ckij", weight, part, part)
-            for part in (found.real, found.imag)
-        )
+        weighted = weight[:, None, None, None] * found
+        waves = torch.einsum("ncik,ncjk->ckij", weighted, found.conj()).real
         return cls(mean, _nonnegative(_rows_alike(_waves_alike(waves))))
 
     @classmethod
