@@ -234,3 +234,16 @@ def compile_networks(config: Config, model: SpiderEyeModel) -> None:
     wanted = config.ssdd.compile
     if wanted is True or (wanted == "auto" and torch.cuda.is_available()):
         model.compile_networks()
+
+
+def compile_warning(config: Config) -> str | None:
+    """A line where compiling was asked for and is of no use. Measured by benchmarks/decode.py and
+    train_step.py: PyTorch 2.13 compiles convolutions with norms for CPUs wrongly (its issue 181618
+    has the crash that we saw)."""
+    if config.ssdd.compile is not True or torch.cuda.is_available():
+        return None
+    return (
+        "note: ssdd.compile=true without a GPU: making the code takes minutes, it runs 0.8 to 0.9 "
+        "times as fast as without, and training by it may crash; ssdd.compile=auto compiles on "
+        "GPUs only"
+    )

@@ -44,6 +44,7 @@ from spidereye.setup import (
     build_loss,
     checkpoint_activations,
     compile_networks,
+    compile_warning,
     datasets,
     freeze,
     refuse_idle_training,
@@ -81,6 +82,7 @@ def train(config: Config, resume_command: str = "") -> Path:
         say(accelerator, f"resuming {folder} at step {state.step}, epoch {state.epoch}")
         say(accelerator, _changes(resumed.config, config_to_dict(config)))
     checkpoint_activations(config, model)
+    say(accelerator, compile_warning(config))
     for networks in (model, teacher.model) if teacher else (model,):
         compile_networks(config, networks)
     module, wrapped = accelerator.prepare(loss, optimizer)

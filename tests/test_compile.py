@@ -1,4 +1,4 @@
-"""Compiled training has no graph breaks and does not compile again from step to step."""
+"""Compiled training has no graph breaks, does not compile again, and says where it is of no use."""
 
 import json
 import os
@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from made_checkpoints import tiny_config
+
+from spidereye.setup import compile_warning
 
 PROGRAM = Path(__file__).with_name("compiled_steps.py")
 
@@ -22,3 +26,13 @@ def test_three_steps_are_three_graphs(arguments):
     # Encoder, fusion and decoder: one graph each.
     assert told["graphs"] == 3 and told["breaks"] == [] and told["recompiles"] == 0, told
     assert told["difference"] < 1e-5
+
+
+@pytest.mark.parametrize("wanted, gpu, told", [
+    (True, False, True), (True, True, False), ("auto", False, False), (False, False, False),
+])  # fmt: skip
+def test_compiling_without_a_gpu_is_warned_of(monkeypatch, wanted, gpu, told):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    config = tiny_config("average")
+    config.ssdd.compile = wanted
+    assert (compile_warning(config) is not None) == told
