@@ -9,7 +9,7 @@ again, training resumes where it stopped.
 
     SPIDEREYE_SHARED=… python benchmarks/quality.py --steps 300 --jobs 2
     … --size 128 --steps 60 --seeds 1        the same at 128 px → 256x128
-    … --steps 2 --limit 2 --rows stitches concat_conv SpiderEye360 --work /tmp/quality
+    … --steps 2 --limit 2 --rows stitches concat_conv SpiderEye360 --work runs/quality_try
 """
 
 import argparse

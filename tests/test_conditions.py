@@ -97,7 +97,7 @@ def test_a_fresh_model_answers_with_its_start(jittered, steps):
     assert float(model.decoder.conv_out.weight.grad.abs().sum()) > 0
 
 
-def test_what_is_not_seen_can_stay_filled():
+def test_what_is_not_seen_can_stay_as_expected():
     torch.manual_seed(0)
     config = tiny_config()
     model = SpiderEyeModel(config.model()).eval()
@@ -109,7 +109,8 @@ def test_what_is_not_seen_can_stay_filled():
     with torch.no_grad():
         z = model.encode(given)
         free = model.decode(z, given, noise, 2)
-        model.config = replace(model.config, filled=True)
+        conditioning = replace(model.config.conditioning, expected=True)
+        model.config = replace(model.config, conditioning=conditioning)
         kept = model.decode(z, given, noise, 2)
     hidden = (spread == 1).expand_as(free)
     assert torch.equal(kept[hidden], given.start[hidden])
