@@ -295,3 +295,19 @@ def test_the_encoder_gets_large_views_shrunk_and_geometry_as_they_are():
     for name in ("warp", "start", "spread"):
         assert torch.equal(getattr(whole, name), getattr(shrunk, name))
     assert all(torch.equal(a, b) for a, b in zip(whole.grid, shrunk.grid, strict=True))
+
+
+def test_where_nothing_is_seen_the_flow_starts_from_what_is_expected():
+    rig = rig_of()
+    views = shot_of(rig)
+    views[2] = views[3] = torch.full_like(views[0], -1.0)  # missing
+    smooth, expected = (conditions(conditioner(expected=e), views, rig) for e in (False, True))
+    seen = (smooth.spread < 1).expand_as(smooth.start)
+    assert 0.05 < float((~seen).float().mean()) < 0.5
+    assert torch.equal(expected.start[seen], smooth.start[seen])
+    assert float((expected.start - smooth.start)[~seen].abs().mean()) > 0.01
+    assert torch.equal(expected.warp, smooth.warp)
+    made = conditioner(expected=True)
+    for _ in range(2):
+        assert torch.equal(conditions(made, views, rig).start, expected.start)
+    assert sum(key.startswith("expected") for key in made.kept) == 1
