@@ -35,6 +35,7 @@ from spidereye.sampler import euler
 from spidereye.whole_files import write_whole
 
 SIZES = {True: ("XS", "S", "M"), False: ("S", "B", "M", "L")}  # on a CPU; on a GPU
+ONCE = {"runs": 1, "warm_up": 0}  # of cases that take a minute
 PARTS = ("attention", "dense", "sizes", "scaling")
 
 
@@ -147,9 +148,9 @@ def cases(parts: list[str], device: str, sizes: Sequence[str] = ()) -> Iterator[
         yield plain | {"part": "dense"}
         yield plain | {"part": "dense", "form": "cached"}
         yield plain | {"part": "dense", "form": "rebuilt", "runs": 1}
-        once = plain | {"part": "dense", "tuned": False, "runs": 1, "warm_up": 0}
-        yield once
-        yield once | {"form": "published"}
+        default = plain | {"part": "dense", "tuned": False, **ONCE}
+        yield default
+        yield default | {"form": "published"}
     on_cpu = device == "cpu"
     if "sizes" in parts:
         half = [] if on_cpu and not has_bfloat16(torch.device(device)) else ["bf16"]
@@ -161,13 +162,12 @@ def cases(parts: list[str], device: str, sizes: Sequence[str] = ()) -> Iterator[
                 yield small | {"tuned": False, "form": "published"}
             for form in forms:
                 yield small | {"form": form}
-            yield small | {"steps": 12, "runs": 1, "warm_up": 0}
+            yield small | {"steps": 12, **ONCE}
             yield small | {"batch": 8, "runs": 1}
     if "scaling" in parts:
         for width in WIDTHS:
             if width != 1024 or "dense" not in parts:
-                often = {} if width < 2048 else {"runs": 1, "warm_up": 0}
-                yield plain | {"part": "scaling", "width": width, **often}
+                yield plain | {"part": "scaling", "width": width, **(ONCE if width >= 2048 else {})}
 
 
 def main() -> None:

@@ -181,7 +181,7 @@ def parsed() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parsed()
-    data = shared_panoramas(arguments.data)
+    data = shared_panoramas(arguments.data, "--data")
     plan = Plan(
         arguments.steps, arguments.size, arguments.batch, arguments.draws, arguments.rate,
         arguments.limit,

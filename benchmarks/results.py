@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/benchmarks/results"))
     parser.add_argument("--page", type=Path, default=Path("docs/results.md"))
     arguments = parser.parse_args()
-    arguments.data = shared_panoramas(arguments.data)
+    arguments.data = shared_panoramas(arguments.data, "--data")
     arguments.work.mkdir(parents=True, exist_ok=True)
     with one_line_errors(arguments.work):
         run(arguments)

@@ -12,11 +12,12 @@ from spidereye.interrupt import Interrupt
 STOPPED = 130  # exit code of what Ctrl-C stopped
 
 
-def shared_panoramas(given: Path | None = None) -> Path:
-    """The folder that holds train/ and val/; exits where nobody says which."""
+def shared_panoramas(given: Path | None = None, option: str | None = None) -> Path:
+    """The folder that holds train/ and val/; exits where nobody says which. given: by `option`."""
     shared = os.environ.get("SPIDEREYE_SHARED")
     if given is None and not shared:
-        sys.exit("set SPIDEREYE_SHARED to the folder that holds panoramas/")
+        instead = f", or give {option}" if option else ""
+        sys.exit(f"set SPIDEREYE_SHARED to the folder that holds panoramas/{instead}")
     return given or Path(shared or "") / "panoramas"
 
 

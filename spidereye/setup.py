@@ -237,9 +237,8 @@ def compile_networks(config: Config, model: SpiderEyeModel) -> None:
 
 
 def compile_warning(config: Config) -> str | None:
-    """A line where compiling was asked for and is of no use. Measured by benchmarks/decode.py and
-    train_step.py: PyTorch 2.13 compiles convolutions with norms for CPUs wrongly (its issue 181618
-    has the crash that we saw)."""
+    """A line where compiling was asked for and is of no use, by benchmarks/decode.py. In
+    train_step.py PyTorch 2.13's code for a CPU crashed once, as in PyTorch's issue 181618."""
     if config.ssdd.compile is not True or torch.cuda.is_available():
         return None
     return (

@@ -79,7 +79,8 @@ class VideoJob:
 class _Making:
     """Makes the frames of a video in their order, each by what those before it were like.
 
-    smoothing: over time, or None.   console: gets what was refined on the first frame made.
+    smoothing: over time, or None.   console: gets what users should know, as
+    what was refined on the first frame made.
     """
 
     job: StitchJob
@@ -141,7 +142,7 @@ def stitch_videos(job: VideoJob) -> None:
         smoothing = TemporalSmoothing() if job.smooth and job.stitch.method == "model" else None
         making = _Making(job.stitch, stitcher, steady, smoothing, console)
         sound = _sound(job.sound, videos, labels, moments)
-        done = _write(job, making, frames, moments, sound, console)
+        done = _write(job, making, frames, moments, sound)
     for label, count in zip(labels, frames.damaged, strict=True):
         if count:
             console.print(
@@ -160,7 +161,6 @@ def _write(
     frames: ViewFrames,
     moments: Sequence[Moment],
     sound: Sound | None,
-    console: Console,
 ) -> int:
     """How many frames are written, those of an earlier call with the same settings among them."""
     output = job.stitch.output
@@ -170,7 +170,7 @@ def _write(
     if stopped is not None:
         done = stopped.frames
         making.restore(stopped)
-        console.print(f"going on after {done} of {len(moments)} frames of {output}")
+        making.console.print(f"going on after {done} of {len(moments)} frames of {output}")
     with stop_after_step() as stop, whole_file(output) as file:
         before = output if done else None
         interval, size = frames.videos.interval, making.stitcher.size

@@ -20,7 +20,7 @@ from torch import Tensor
 from spidereye.push_pull import expanded, fill
 from spidereye.unseen.covariance import COLOURS, ROWS, of_photographs
 
-_DETAIL = 0.15  # s: of a cell's variance, detail that tells nothing of other cells; 0.02 to 0.3 do
+_DETAIL = 0.15  # s: of a cell's variance, detail that tells nothing of other cells; 0.1 to 0.3 do
 _UNKNOWN = 1.0  # of a cell's variance: that of the picture's mean; 1 to 20 do the same
 _ENOUGH = 0.5  # of a cell has to be seen, or it counts as unseen
 
