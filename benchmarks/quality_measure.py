@@ -98,7 +98,9 @@ def evaluated(
     rig = config.rig()
     plan = RenderPlan.for_cameras(rig.cameras, "exact")
     dataset = make_dataset(config, open_source(config.source(), "val"), plan)
-    renderer = Renderer(rig, plan, dataset.source.names, accelerator.device)
+    renderer = Renderer(
+        rig, plan, dataset.source.names, accelerator.device, degradation=config.dataset.cameras
+    )
     refine = refine if model is not None else REFINEMENTS
     return [
         evaluate(config, model, MODEL, dataset, renderer, accelerator, name, refine, no_judges())

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from spidereye.camera import Camera
 from spidereye.conditions import Conditions
+from spidereye.degradation import Degradation
 from spidereye.jitter import Jitter, JitterConfig, draw, jitter_colour, jittered_cameras, without
 from spidereye.picture_cache import PictureCache
 from spidereye.pictures import resize_area, to_float, to_uint8
@@ -53,6 +54,16 @@ class Batch:
         """The views of each sample and their believed cameras, of batch shape []."""
         for sample, views in enumerate(self.views):
             yield list(views[:, None].unbind(0)), [select(one, sample) for one in self.cameras]
+
+    def degraded(self, each: Sequence[Degradation], sources: Sequence[torch.Generator]) -> "Batch":
+        """The batch as such cameras took its shots, on the CPU one by one. sources: of noise."""
+        if all(one.is_none for one in each):
+            return self
+        views = [
+            own(to_uint8(shot).cpu(), [select(c, i) for c in self.true_cameras], source)
+            for i, (shot, own, source) in enumerate(zip(self.views, each, sources, strict=True))
+        ]
+        return replace(self, views=to_float(torch.stack(views)).to(self.views.device))
 
 
 @dataclass(frozen=True)
@@ -173,6 +184,7 @@ class Renderer:
 
     jitter None: the rig's own cameras and colours.   seed: of the jitter.
     reference: index of a view whose pose and colours get no jitter; None: all views get theirs.
+    degradation: what its cameras do to every view.
     """
 
     rig: Rig
@@ -182,9 +194,13 @@ class Renderer:
     jitter: JitterConfig | None = None
     seed: int = 0
     reference: int | None = None
+    degradation: Degradation = field(default_factory=Degradation)
 
     def __call__(self, samples: Sequence[RawSample], epoch: int = 0) -> Batch:
         """The batch of these samples; `epoch` tells apart the jitter of their repetitions."""
+        return taken(self.degradation, self._seen(samples, epoch), self.seed, epoch)
+
+    def _seen(self, samples: Sequence[RawSample], epoch: int) -> Batch:
         indices = [sample.index for sample in samples]
         names = [self.names[index] for index in indices]
         target = torch.stack([sample.target for sample in samples]).to(self.device)
@@ -230,6 +246,12 @@ class Renderer:
             return views[0], masks[0]
         back = sorted(range(len(order)), key=lambda place: order[place])
         return torch.cat(views)[back], torch.cat(masks)[back]
+
+
+def taken(degradation: Degradation, batch: Batch, seed: int = 0, epoch: int = 0) -> Batch:
+    """A batch as such cameras take it; the noise follows from (seed, epoch, sample index)."""
+    sources = [generator(seed, "cameras", epoch, index) for index in batch.indices]
+    return batch.degraded([degradation] * len(sources), sources)
 
 
 def _coloured(

@@ -13,7 +13,6 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from spidereye.errors import SpiderEyeError
@@ -70,6 +69,8 @@ class Camera:
         """Pixels from every pixel to the nearest that is not `visible`; None where all are."""
         if self.visible is None or bool(self.visible.all()):
             return None
+        from scipy.ndimage import distance_transform_edt  # few rigs need it, every start would wait
+
         distance = distance_transform_edt(self.visible.cpu().numpy())
         assert distance is not None  # None is for distances written into an array of the caller's
         return torch.from_numpy(distance).to(self.rotation)

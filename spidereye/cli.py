@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from spidereye.cpu import keep_large_buffers, wait_briefly
+from spidereye.cpu import collect_rarely, keep_large_buffers, wait_briefly
 from spidereye.data_commands import data_app
 from spidereye.errors import SpiderEyeError
 from spidereye.rig_commands import rig_app
@@ -233,6 +233,7 @@ def _run(command: Callable[[], object]) -> None:
     """Run a command; a user's mistake is one line and exit code 2, Ctrl-C is exit code 130."""
     from spidereye.interrupt import Interrupt
 
+    collect_rarely()
     wait_briefly()
     keep_large_buffers()
     try:

@@ -24,13 +24,13 @@ from spidereye.picture_cache import PictureCache
 from spidereye.pictures import to_float, to_uint8
 from spidereye.protocols import off_centre
 from spidereye.randomness import generator
-from spidereye.render import RenderPlan, select
+from spidereye.render import RenderPlan
 from spidereye.rig import Rig, fingerprint
 from spidereye.rig_variety import drawn_rig
 from spidereye.scene_batches import SceneDataset, SceneRenderer
 from spidereye.sources.scenes import NearScenes
 
-_VERSION = 5  # of what is kept: raise it where conditions change
+_VERSION = 6  # of what is kept: raise it where conditions change
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class ConditionedDataset(Dataset[ConditionedSample]):
         self._cache = cache if draws else None
         settings = (
             _VERSION, conditioner.config, panoramas.size, fingerprint(render.rig), render.plan,
-            render.jitter, render.seed, parallax, variety,
+            render.jitter, render.seed, parallax, variety, render.degradation,
         )  # fmt: skip
         self._settings = repr(settings)
 
@@ -145,16 +145,14 @@ class ConditionedDataset(Dataset[ConditionedSample]):
         rig = off_centre(rig, low + (high - low) * place)
         scenes = NearScenes(number + 1, self.render.seed, "train")
         dataset = SceneDataset(scenes, rig.cameras, self.panoramas.size)
-        return SceneRenderer(rig, torch.device("cpu"))([dataset[number]])
+        scene_views = SceneRenderer(rig, torch.device("cpu"), self.render.degradation)
+        return scene_views([dataset[number]])
 
     def _degraded(self, batch: Batch, draw: int, index: int) -> Batch:
         source = generator(self.render.seed, "degradation", draw, index)
         if float(torch.rand((), generator=source, dtype=torch.float64)) >= self.variety.degraded:
             return batch
-        cameras = [select(camera, 0) for camera in batch.true_cameras]
-        camera_like = Degradation.drawn(source)
-        views = camera_like(to_uint8(batch.views[0]), cameras, source)
-        return replace(batch, views=to_float(views)[None])
+        return batch.degraded([Degradation.drawn(source)], [source])
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from spidereye.conditioned_batches import Parallax
 from spidereye.conditioning import Conditioner
 from spidereye.conditions import SHOT, ConditioningConfig
 from spidereye.decoder import DecoderConfig
+from spidereye.degradation import Degradation
 from spidereye.ema import EmaConfig
 from spidereye.encoder import EncoderConfig
 from spidereye.fusion import FusionConfig
@@ -53,6 +54,7 @@ class DatasetConfig:
     parallax_share: float = 0.0  # of training samples: near scenes, cameras off the centre
     rig_variety: float = 0.0  # share of training samples seen by another rig, drawn at random
     degradation: float = 0.0  # share of training samples: vignetting, blur, noise, JPEG
+    cameras: Degradation = field(default_factory=Degradation)  # what yours do to every view
     off_centre: list[float] = field(default_factory=lambda: [0.05, 0.15])  # metres, from and to
     draws: int | None = None  # different shots of a panorama; None: a new one each epoch
     render: str = "training"  # quality of training views: training | exact
@@ -265,10 +267,8 @@ class Config:
 
     def conditioner(self) -> Conditioner | None:
         """Makes what the networks are told, or None where they are given the views alone."""
-        conditioning = self.conditioning()
-        if not conditioning.needed:
-            return None
-        return Conditioner(conditioning, self.panorama_size[1], self.panorama_size[0])
+        conditioning, (width, height) = self.conditioning(), self.panorama_size
+        return Conditioner(conditioning, height, width) if conditioning.needed else None
 
     def model(self) -> ModelConfig:
         """The networks' architecture."""

@@ -1,9 +1,11 @@
-"""Values that cannot work are refused before any work starts, by an error that names the key."""
+"""Values that cannot work are refused before any work starts, by an error that names the key;
+what works badly is warned of."""
 
 from typing import get_args
 
 from spidereye.camera import circle_of
 from spidereye.config import Config
+from spidereye.coverage import ENOUGH_COVERAGE, Coverage
 from spidereye.encoder import EncoderConfig
 from spidereye.errors import SpiderEyeError
 from spidereye.fusion import build_fusion
@@ -19,6 +21,24 @@ def check(config: Config) -> None:
     _check_numbers(config)
     _check_sizes(config)
     _check_choices(config)
+
+
+def coverage_warning(config: Config, seen: Coverage) -> str | None:
+    """The numbers and the fix where the rig sees too little, else None."""
+    if seen.seen >= ENOUGH_COVERAGE:
+        return None
+    data = config.dataset
+    size = data.f_pix_size or data.im_size
+    fix = "lower dataset.f_pix or raise dataset.xi until the views overlap"
+    if data.f_pix_size is None:
+        fix = (
+            f"dataset.f_pix_size says at which view width f_pix holds: 220 fits 560 pixels (f = "
+            f"{data.f_pix * data.im_size / 560:.2f} at {data.im_size}), as in -cn=SpiderEye360"
+        )
+    return (
+        f"WARNING: the views see only {seen.seen:.1%} of the sphere, the rest can only be guessed: "
+        f"dataset.f_pix={data.f_pix:g} is too long a lens for {size}-pixel views; {fix}"
+    )
 
 
 def _check_choices(config: Config) -> None:
@@ -117,6 +137,9 @@ def _check_numbers(config: Config) -> None:
         "dataset.xi": data.xi,
         "dataset.rotation_jitter": data.rotation_jitter,
         "dataset.brightness": data.brightness,
+        "dataset.cameras.blur": data.cameras.blur,
+        "dataset.cameras.read_noise": data.cameras.read_noise,
+        "dataset.cameras.shot_noise": data.cameras.shot_noise,
         "ssdd.ema.start_iter": config.ssdd.ema.start_iter,
         "training.warmup": training.warmup,
         "training.cooldown": training.cooldown,
@@ -131,6 +154,7 @@ def _check_numbers(config: Config) -> None:
         "dataset.f_jitter": data.f_jitter,
         "dataset.contrast": data.contrast,
         "dataset.color_jitter": data.color_jitter,
+        "dataset.cameras.vignetting": data.cameras.vignetting,
         "ssdd.ema.decay": config.ssdd.ema.decay,
     }
     for key, value in fractions.items():
@@ -147,6 +171,11 @@ def _check_numbers(config: Config) -> None:
     for key, value in shares.items():
         if not 0 <= value <= 1:
             raise SpiderEyeError(f"{key} is a share and must lie in [0, 1], got {value}")
+    if data.cameras.jpeg_quality not in (None, *range(1, 101)):
+        raise SpiderEyeError(
+            "dataset.cameras.jpeg_quality is 1 to 100, or null for files without loss, got "
+            f"{data.cameras.jpeg_quality}"
+        )
     if len(data.off_centre) != 2 or not 0 <= data.off_centre[0] <= data.off_centre[1]:
         raise SpiderEyeError(
             f"dataset.off_centre is [from, to] in metres from the centre, got {data.off_centre}"

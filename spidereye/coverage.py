@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.spatial import KDTree
 from torch import Tensor
 
 from spidereye.camera import Camera
@@ -89,6 +88,8 @@ def blind_spot(seen: Bool[Tensor, "H W"]) -> BlindSpot | None:
         return None
     if not bool(seen.any()):
         return BlindSpot(0.0, 0.0, 360.0)
+    from scipy.spatial import KDTree  # a third of a second of every start, for this alone
+
     blind = rays[~seen].numpy()
     # A chord of the unit sphere grows with its angle, so the nearest by chord is the nearest.
     chord, _ = KDTree(rays[seen].numpy()).query(blind)

@@ -1,5 +1,5 @@
 """What cameras do to pictures: light falls off to the rim, lenses are soft, sensors noisy, files
-compressed. Training views are rendered from panoramas and have none of it.
+compressed. Views rendered from panoramas have none of it.
 
 In the order of a camera: vignetting and blur in the lens, noise on the sensor, JPEG in the file.
 One camera model makes all views of a shot, so its settings are the shot's; noise is each pixel's.
@@ -26,17 +26,17 @@ _QUALITY = (60, 95)  # of JPEG
 _SHARE = 0.6  # of degraded shots that have each of the four
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: in a configuration that would say that its keys cannot be set
 class Degradation:
     """Of one shot. vignetting: share of the light lost at the rim of the circle.   blur: standard
-    deviation in pixels.   read, shot: standard deviation of the noise on [0, 1], everywhere and at
-    white.   quality: of JPEG, None for a file without loss."""
+    deviation in pixels.   read_noise, shot_noise: standard deviation on [0, 1], everywhere and at
+    white.   jpeg_quality: None for a file without loss."""
 
     vignetting: float = 0.0
     blur: float = 0.0
-    read: float = 0.0
-    shot: float = 0.0
-    quality: int | None = None
+    read_noise: float = 0.0
+    shot_noise: float = 0.0
+    jpeg_quality: int | None = None
 
     @classmethod
     def drawn(cls, source: torch.Generator) -> "Degradation":
@@ -49,6 +49,11 @@ class Degradation:
         )
         dark, soft, noisy, packed = lots.tolist()
         return cls(a * dark, b * soft, c * noisy, d * noisy, round(e) if packed else None)
+
+    @property
+    def is_none(self) -> bool:
+        """Whether views stay as they are."""
+        return self == Degradation()
 
     def __call__(
         self,
@@ -75,9 +80,9 @@ class Degradation:
         light *= self._falloff(camera)[..., None].numpy()
         light = _blurred(light, mask.numpy(), self.blur)
         grain = torch.randn(light.shape, generator=source).numpy()
-        deviation = np.sqrt(self.read**2 + self.shot**2 * light.clip(0, 1))
+        deviation = np.sqrt(self.read_noise**2 + self.shot_noise**2 * light.clip(0, 1))
         levels = np.rint(255 * (light + deviation * grain).clip(0, 1)).astype(np.uint8)
-        levels = _packed(levels * mask.numpy()[..., None], self.quality)
+        levels = _packed(levels * mask.numpy()[..., None], self.jpeg_quality)
         return torch.from_numpy(levels * mask.numpy()[..., None]).permute(2, 0, 1).contiguous()
 
     def _falloff(self, camera: Camera) -> Float32[Tensor, "h w"]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from spidereye.coverage import coverage
+from spidereye.coverage import ENOUGH_COVERAGE, coverage
 from spidereye.errors import SpiderEyeError
 from spidereye.progress import notes_console
 from spidereye.rig import Rig
@@ -24,7 +24,6 @@ from spidereye.rig_guess import (
     read_level,
 )
 from spidereye.rig_poses import direction_at, levelled, poses_of
-from spidereye.setup import ENOUGH_COVERAGE
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def _evaluate(
     if any(PROTOCOLS[name].needs_panoramas for name in config.evaluation.protocols):
         dataset = make_dataset(config, open_source(config.source(), "val"), plan)
     names = dataset.source.names if dataset is not None else ()
-    renderer = Renderer(rig, plan, names, accelerator.device)
+    renderer = Renderer(rig, plan, names, accelerator.device, degradation=config.dataset.cameras)
     judges = Judges.load(accelerator.device)
     results = []
     for protocol in config.evaluation.protocols:

@@ -99,7 +99,7 @@ def shots_of(
 ) -> Shots:
     """The shots of a protocol.
 
-    renderer: its rig, plan, names and device count; its jitter is replaced by the protocol's.
+    renderer: all of it counts but its jitter, which is replaced by the protocol's.
     dataset: the configured panoramas; None where the protocol needs none.
     size: (W, H) of the panoramas.   scenes: how many, where there are no configured panoramas.
     Raises SpiderEyeError where a reference is needed and the rig has no view of that name.
@@ -107,7 +107,7 @@ def shots_of(
     if not protocol.needs_panoramas:
         rig = off_centre(renderer.rig, protocol.off_centre)
         near = NearScenes(scenes)
-        render = SceneRenderer(rig, renderer.device)
+        render = SceneRenderer(rig, renderer.device, renderer.degradation)
         return Shots(SceneDataset(near, rig.cameras, size), render, rig, few=1)
     assert dataset is not None, f"protocol {protocol.name} needs panoramas"
     rig = renderer.rig

@@ -5,15 +5,16 @@ real. Workers render the scenes, one by one, so that no number depends on the ba
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from spidereye.batches import Batch
+from spidereye.batches import Batch, taken
 from spidereye.camera import Camera
+from spidereye.degradation import Degradation
 from spidereye.pictures import resize_area, to_float, to_uint8
 from spidereye.rig import Rig
 from spidereye.scenes.views import render_rig
@@ -52,10 +53,12 @@ class SceneDataset(Dataset[SceneSample]):
 
 @dataclass(frozen=True)
 class SceneRenderer:
-    """Makes batches of such samples on `device`. rig: whose cameras made the views."""
+    """Makes batches of such samples on `device`. rig: whose cameras made the views.
+    degradation: what these do to every view."""
 
     rig: Rig
     device: torch.device
+    degradation: Degradation = field(default_factory=Degradation)
 
     def __call__(self, samples: Sequence[SceneSample]) -> Batch:
         """The batch of these samples; the cameras that made the views are the believed ones."""
@@ -63,7 +66,7 @@ class SceneRenderer:
         views = torch.stack([sample.views for sample in samples]).to(self.device)
         target = torch.stack([sample.target for sample in samples]).to(self.device)
         mask = torch.stack([camera.mask() for camera in cameras]).to(self.device)
-        return Batch(
+        seen = Batch(
             to_float(views),
             to_float(target.permute(0, 3, 1, 2).contiguous()),
             cameras,
@@ -72,3 +75,4 @@ class SceneRenderer:
             [sample.index for sample in samples],
             [sample.name for sample in samples],
         )
+        return taken(self.degradation, seen)

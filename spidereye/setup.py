@@ -1,6 +1,6 @@
 """What training and evaluation need before they start, each part with its errors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from spidereye.batches import IndexedDataset, PanoramaDataset, Renderer
 from spidereye.conditioned_batches import ConditionedDataset, ConditionedRenderer, Variety
 from spidereye.conditioning import Conditioner
 from spidereye.config import Config
-from spidereye.coverage import ENOUGH_COVERAGE, Coverage, coverage
+from spidereye.config_checks import coverage_warning
+from spidereye.coverage import coverage
 from spidereye.distill import DistillationLoss, Teacher
 from spidereye.errors import SpiderEyeError
 from spidereye.layers import Recomputing
@@ -75,24 +76,6 @@ def announce_rig(config: Config, accelerator: Accelerator) -> Rig:
     return rig
 
 
-def coverage_warning(config: Config, seen: Coverage) -> str | None:
-    """The numbers and the fix where the rig sees too little, else None."""
-    if seen.seen >= ENOUGH_COVERAGE:
-        return None
-    data = config.dataset
-    size = data.f_pix_size or data.im_size
-    fix = "lower dataset.f_pix or raise dataset.xi until the views overlap"
-    if data.f_pix_size is None:
-        fix = (
-            f"dataset.f_pix_size says at which view width f_pix holds: 220 fits 560 pixels (f = "
-            f"{data.f_pix * data.im_size / 560:.2f} at {data.im_size}), as in -cn=SpiderEye360"
-        )
-    return (
-        f"WARNING: the views see only {seen.seen:.1%} of the sphere, the rest can only be guessed: "
-        f"dataset.f_pix={data.f_pix:g} is too long a lens for {size}-pixel views; {fix}"
-    )
-
-
 def make_dataset(config: Config, source: Source, plan: RenderPlan) -> PanoramaDataset:
     """A source's panoramas at the sizes that the configuration needs, kept where dataset.cache
     says so."""
@@ -122,20 +105,21 @@ def datasets(
     }
     for split, source in sources.items():
         say(accelerator, f"{split}: {len(source)} panorama{'s' * (len(source) != 1)}")
-    clean = Renderer(rig, exact, sources["val"].names, accelerator.device)
+    data, device = config.dataset, accelerator.device
+    clean = Renderer(rig, exact, sources["val"].names, device, degradation=data.cameras)
+    shown = Renderer(
+        rig, fast, sources["train"].names, jitter=config.jitter(), seed=config.seed,
+        degradation=data.cameras,
+    )  # fmt: skip
     val = make_dataset(config, sources["val"], exact)
     train = make_dataset(config, sources["train"], fast)
-    conditioner, device = config.conditioner(), accelerator.device
-    width, height = config.panorama_size
-    names, jitter = sources["train"].names, config.jitter()
-    data = config.dataset
+    conditioner, (width, height) = config.conditioner(), config.panorama_size
     by_shot = data.parallax_share or data.rig_variety or data.degradation
     if conditioner is None and not by_shot:
-        render = Renderer(rig, fast, names, device, jitter, config.seed)
-        return IndexedDataset(train), val, Renderers(render, clean)
+        return IndexedDataset(train), val, Renderers(replace(shown, device=device), clean)
     shots = ConditionedDataset(
         train,
-        Renderer(rig, fast, names, torch.device("cpu"), jitter, config.seed),
+        shown,
         conditioner or Conditioner(config.conditioning(), height, width),
         config.parallax(),
         Variety(data.rig_variety, data.degradation),

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool
 from rich.console import Console
 
+from spidereye.config_checks import coverage_warning
 from spidereye.coverage import ENOUGH_COVERAGE, Coverage, coverage
 from spidereye.errors import SpiderEyeError
 from spidereye.natural_size import natural_width
@@ -20,7 +21,6 @@ from spidereye.released import RELEASED, released
 from spidereye.rig import NAMED_RIGS, Rig, spider4
 from spidereye.rig_files import load_rig
 from spidereye.self_calibration import REFINEMENTS
-from spidereye.setup import coverage_warning
 from spidereye.shot_files import by_name
 from spidereye.shots import file_labels, widths_of
 from spidereye.stitched import Correction, Panorama

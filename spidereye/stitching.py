@@ -117,10 +117,10 @@ class StitchPlan:
         """
         cameras = [camera.to(device) for camera in cameras]
         device, dtype = cameras[0].rotation.device, cameras[0].rotation.dtype
-        count = views_seen(cameras, height, width, sphere_radius)
         doubled = divisions(cameras, height, width, sphere_radius)
         rays = panorama_rays(height << doubled, width << doubled, device, dtype)
         warps = [_warp(c, rays, sphere_radius, misalignment) for c in cameras]
+        count = views_seen(cameras, height, width, sphere_radius) if doubled else _counted(warps)
         for view in blank:
             warps[view] = replace(warps[view], weight=warps[view].weight * BLANK)
         if blend == "none":
@@ -273,6 +273,14 @@ def divisions(
     finest = weighted_median(best[some_see], area.expand_as(best)[some_see], 0.0)
     median = finest * 2 * math.pi / width
     return int(median >= _DIVIDE_FROM) + int(median >= _AGAIN_FROM)
+
+
+def _counted(warps: Sequence[Warp]) -> Int[Tensor, "b 1 H W"]:
+    """How many of the warps' views see each of their rays."""
+    seen = [torch.zeros_like(warp.weight, dtype=torch.int64) for warp in warps]
+    for one, warp in zip(seen, warps, strict=True):
+        one.view(-1)[warp.index] = 1
+    return torch.stack(torch.broadcast_tensors(*seen)).sum(dim=0)
 
 
 def _winner_takes_all(warps: Sequence[Warp]) -> list[Warp]:

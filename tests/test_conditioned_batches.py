@@ -60,6 +60,16 @@ def views(sample) -> torch.Tensor:
     return sample.conditions["views"][0].float()
 
 
+def test_training_views_are_taken_by_the_cameras_described(tiny_overrides):
+    plain = made(tiny_overrides)
+    dark = made(tiny_overrides, "dataset.cameras.vignetting=0.9")
+    for pair in PAIRS:
+        assert float(views(dark[pair]).mean()) < float(views(plain[pair]).mean())
+        assert torch.equal(dark[pair].panorama, plain[pair].panorama)
+    kept = [one._settings for one in (plain, dark)]
+    assert kept[0] != kept[1], "one must not be taken for the other where both are kept"
+
+
 def test_a_sample_is_its_seed_epoch_and_index(tiny_overrides):
     dataset, again = made(tiny_overrides), made(tiny_overrides)
     forth = [dataset[0, index] for index in range(4)]

@@ -46,7 +46,7 @@ def test_blur_spreads_a_point_by_its_deviation_and_leaves_the_rim_alone():
 
 @pytest.mark.parametrize("level", [64, 255 // 2])
 def test_noise_has_its_deviation_and_grows_with_the_light(level):
-    noisy = made(Degradation(read=0.01, shot=0.02), flat(level)).double()
+    noisy = made(Degradation(read_noise=0.01, shot_noise=0.02), flat(level)).double()
     values = noisy[:, :, MASK] - level
     expected = 255 * np.sqrt(0.01**2 + 0.02**2 * level / 255)
     assert float(values.std()) == pytest.approx(expected, rel=0.05)
@@ -56,7 +56,7 @@ def test_noise_has_its_deviation_and_grows_with_the_light(level):
 def test_jpeg_changes_what_it_cannot_keep():
     views = torch.randint(0, 255, (4, 3, 64, 64), dtype=torch.uint8) * MASK.to(torch.uint8)
     good, bad = (
-        (made(Degradation(quality=quality), views).double() - views).abs().mean()
+        (made(Degradation(jpeg_quality=quality), views).double() - views).abs().mean()
         for quality in (95, 60)
     )
     assert 0 < float(good) < float(bad)
@@ -73,8 +73,8 @@ def test_black_stays_black():
 def test_draws_follow_from_the_generator_and_have_every_effect():
     drawn = [Degradation.drawn(generator(0, "camera", number)) for number in range(200)]
     assert Degradation.drawn(generator(0, "camera", 3)) == drawn[3]
-    for field in ("vignetting", "blur", "read", "shot"):
+    for field in ("vignetting", "blur", "read_noise", "shot_noise"):
         values = [getattr(one, field) for one in drawn]
         assert 0.4 < np.mean([value > 0 for value in values]) < 0.8
-    qualities = [one.quality for one in drawn if one.quality is not None]
+    qualities = [one.jpeg_quality for one in drawn if one.jpeg_quality is not None]
     assert min(qualities) >= 60 and max(qualities) <= 95

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from spidereye.batches import PanoramaDataset, Renderer
+from spidereye.degradation import Degradation
 from spidereye.errors import SpiderEyeError
 from spidereye.jitter import JitterConfig
 from spidereye.panorama import panorama_rays
-from spidereye.pictures import to_float
+from spidereye.pictures import to_float, to_uint8
 from spidereye.protocols import PROTOCOLS, index_of_view, off_centre, shots_of
 from spidereye.render import RenderPlan
 from spidereye.rig import spider4
@@ -135,3 +136,34 @@ def test_near_scenes_are_fixed_and_of_no_split():
         assert not np.array_equal(first, Scene.random((0, split, 1)).panorama(32))
     with pytest.raises(IndexError):
         NearScenes(2).scene(2)
+
+
+SOFT = Degradation(vignetting=0.3, blur=1.0)
+NOISY = Degradation(read_noise=0.02, jpeg_quality=80)
+
+
+@pytest.mark.parametrize("protocol", ["clean", "jitter"])
+def test_cameras_do_to_every_view_what_they_do(pictures, protocol):
+    _, clean = batch_of(protocol, pictures)
+    _, soft = batch_of(protocol, pictures, degradation=SOFT)
+    for sample in range(5):
+        views = SOFT(to_uint8(clean.views[sample]), RIG.cameras, torch.Generator())
+        assert torch.equal(to_uint8(soft.views[sample]), views)
+        assert not torch.equal(soft.views[sample], clean.views[sample])
+    assert torch.equal(soft.panorama, clean.panorama)
+
+
+def test_the_noise_of_a_sample_is_its_own_in_any_batch(pictures):
+    _, batch = batch_of("clean", pictures, degradation=NOISY)
+    _, alone = batch_of("clean", pictures, (3,), degradation=NOISY)
+    assert torch.equal(batch.views[3], alone.views[0])
+    _, clean = batch_of("clean", pictures)
+    noise = batch.views - clean.views
+    assert not torch.equal(noise[0], noise[1])
+
+
+def test_near_scenes_are_seen_by_the_same_cameras(pictures):
+    _, clean = batch_of("parallax", pictures, (0,))
+    _, soft = batch_of("parallax", pictures, (0,), degradation=SOFT)
+    views = SOFT(to_uint8(clean.views[0]), RIG.cameras, torch.Generator())
+    assert torch.equal(to_uint8(soft.views[0]), views)

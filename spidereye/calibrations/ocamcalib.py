@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from spidereye.calibrations.calibration import (
@@ -138,6 +137,8 @@ def _pose(rows: list[Entry]) -> Float[Tensor, "4 4"] | None:
         numbers = rows[0].numbers(6)
         if not math.hypot(*numbers[:3]) < 100:
             raise rows[0].problem(f"a rotation vector is in radians, got {numbers[:3]}")
+        from scipy.spatial.transform import Rotation  # every start would wait for it
+
         turn = Rotation.from_rotvec(numbers[:3]).as_matrix().tolist()
         return checked_pose(rows[0], [[*turn[i], numbers[3 + i]] for i in range(3)])
     if counts not in ([4] * 3, [4] * 4):

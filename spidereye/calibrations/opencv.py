@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from spidereye import rotation
@@ -172,6 +171,8 @@ def _pose(found: dict[str, Entry]) -> Float[Tensor, "4 4"] | None:
     if len(numbers) == 3:
         if not math.hypot(*numbers) < 100:
             raise turn.problem(f"{turn.where} must be a rotation vector in radians, got {numbers}")
+        from scipy.spatial.transform import Rotation  # every start would wait for it
+
         numbers = Rotation.from_rotvec(numbers).as_matrix().ravel().tolist()
     offset = read_array(shift, (3,), "a translation of 3 numbers")
     rows = [[*numbers[3 * row : 3 * row + 3], offset[row]] for row in range(3)]
