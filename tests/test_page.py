@@ -141,6 +141,13 @@ def test_a_sample_on_a_phone(page):
     stitched(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.locator("#viewer").bounding_box()["width"] > 340
+    long_names = [
+        {"name": f"{'courtyard_' * 9}{name}.png", "mimeType": "image/png", "buffer": png(view)}
+        for name, view in zip(NAMES, shot(0), strict=True)
+    ]
+    page.set_input_files("#files", long_names)
+    assert page.locator("#thumbnails img").count() == 4
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.set_viewport_size({"width": 1440, "height": 900})
 
 

@@ -81,19 +81,27 @@ function settings(): api.Settings {
   return chosen;
 }
 
-function follow(job: api.Job): void {
+function follow(job: api.Job, running = "stitching \u2026"): void {
   progress.hidden = false;
   if (job.state === "queued") {
     progress.value = 0.1;
     say(job.position > 1 ? `waiting: ${job.position - 1} before this one` : "next in line");
   } else if (job.state === "running") {
     progress.value = 0.5;
-    say("stitching \u2026");
+    say(running);
   }
 }
 
 async function picture(path: string): Promise<ImageBitmap> {
   return createImageBitmap(await (await fetch(path)).blob());
+}
+
+async function show(layers: Layers, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  controls.hidden = false;
+  mixLabel.hidden = !layers.model;
+  download.hidden = true;
+  await panorama.show(layers);
 }
 
 /** Stitch what is chosen; a later call takes the place of an earlier one. */
@@ -112,13 +120,14 @@ async function stitch(preview: boolean): Promise<void> {
       count: await picture(first.count!),
     };
     if (!preview && wanted.model !== GEOMETRIC) {
-      last = await api.stitch(views, wanted, follow, own.signal);
+      await show(layers, own.signal);
+      const later = (job: api.Job): void => follow(job, "this is the geometric stitch; the model works \u2026");
+      last = await api.stitch(views, wanted, later, own.signal);
       layers.model = await picture(last.panorama!);
     }
     if (own.signal.aborted) return;
-    controls.hidden = false;
-    mixLabel.hidden = !layers.model;
-    await panorama.show(layers);
+    await show(layers, own.signal);
+    download.hidden = false;
     download.href = last.panorama!;
     notes.replaceChildren(
       ...(last.notes ?? []).map((note) => {
