@@ -21,8 +21,10 @@ from machine import machine, show
 from quality_measure import evaluated, trained
 from quality_rows import STEPS
 from session import one_line_errors, shared_panoramas
+from torch import Tensor
 
 from spidereye.checkpoint import read_config
+from spidereye.conditions import Conditions
 from spidereye.config import Config
 from spidereye.config_files import config_from_dict
 from spidereye.cpu import keep_large_buffers
@@ -75,6 +77,15 @@ def rows_of(name: str, config: Config, model: SpiderEyeModel) -> dict[str, dict[
     return made
 
 
+def decoding(
+    model: SpiderEyeModel, given: Conditions, noise: Tensor, steps: int, runs: int
+) -> float:
+    """Median seconds of decoding one shot in so many steps."""
+    with torch.inference_mode():
+        z = model.encode(given)
+        return timed(lambda: model.decode(z, given, noise, steps), runs)["median"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--teacher", type=Path, required=True, help="a checkpoint's folder")
@@ -90,19 +101,16 @@ def main() -> None:
     with one_line_errors(arguments.work):
         student = student_config(arguments.teacher, data, arguments)
         train(student)
-    teacher = teacher_config(student)
-    models = {"teacher": (teacher, trained(teacher)), "student": (student, trained(student))}
-    found: dict[str, dict[str, list[float]]] = {}
-    for name, (config, model) in models.items():
-        found |= rows_of(name, config, model)
-    given, noise = sample_shot(student)
-    seconds = {}
-    with torch.inference_mode():
-        for name, count in (("teacher", TWELVE), ("student", 1)):
-            model = models[name][1]
-            z = model.encode(given)
-            work = lambda m=model, z=z, n=count: m.decode(z, given, noise, n)  # noqa: E731
-            seconds[name] = timed(work, arguments.runs)["median"]
+        teacher = teacher_config(student)
+        models = {"teacher": (teacher, trained(teacher)), "student": (student, trained(student))}
+        found: dict[str, dict[str, list[float]]] = {}
+        for name, (config, model) in models.items():
+            found |= rows_of(name, config, model)
+        given, noise = sample_shot(student)
+        seconds = {
+            name: decoding(models[name][1], given, noise, count, arguments.runs)
+            for name, count in (("teacher", TWELVE), ("student", 1))
+        }
     about = {
         **machine(torch.get_num_threads()), "teacher": arguments.teacher.resolve().parent.name,
         "training": f"{arguments.steps} steps of {arguments.batch}, rate {arguments.rate:g}",

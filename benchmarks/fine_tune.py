@@ -2,7 +2,7 @@
 
 Three cameras of 165°, of a Kannala-Brandt lens that is neither equidistant nor stereographic, off
 the middle of their pictures, at uneven yaws and looking down a little: 4 % of the sphere is seen by
-nobody. The lenses are softer and darker to the rim than any that the released weights were trained
+nobody. The lenses are softer than any that the released weights were trained
 with, in training and in evaluation. The command is the one that docs/training.md gives; both models
 and the stitches are evaluated on val by one step. Ctrl-C stops; the same command goes on.
 
@@ -42,7 +42,7 @@ from spidereye.whole_files import write_whole
 
 SIDE = 256  # pixels of a view's file
 POSES = {"ahead": (0.0, -12.0, 3.0), "right": (112.0, -5.0, 0.0), "left": (-125.0, -15.0, -6.0)}
-LENSES = Degradation(vignetting=0.4, blur=1.2)  # of 128-px views; trained were 0.25, 0.75 at most
+LENSES = Degradation(vignetting=0.1, blur=1.2)  # of 128-px views; trained were 0.25, 0.75 at most
 PROTOCOLS = ("clean", "jitter")
 METRICS = ("PSNR", "aligned PSNR", "PSNR unseen")
 

@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -235,6 +235,15 @@ def show_points(found: Mapping[Point, Mapping[str, Any]]) -> None:
         show("PSNR on what no view shows", ("point", "of the panorama", *fills), rows)
 
 
+def chart(found: Mapping[Point, Mapping[str, Any]], axes: Sequence[str], path: Path) -> None:
+    """The PNG: a panel for each axis and metric."""
+    values = [
+        [{p.value: means(v, m) for p, v in found.items() if p.axis == axis} for m in METRICS]
+        for axis in axes
+    ]
+    write_chart([AXES[axis] for axis in axes], values, (ONE_STEP, *STITCHES), path)
+
+
 def missing_sheet(found: Mapping[Point, Mapping[str, Any]], work: Path, path: Path) -> None:
     """Pictures of the points with missing views."""
     shown, rows = [], {}
@@ -277,9 +286,7 @@ def main() -> None:
     listed = [{"axis": p.axis, "value": p.value, **values} for p, values in found.items()]
     text = json.dumps({"about": about, "lines": lines, "points": listed}, indent=1)
     write_whole(out.with_suffix(".json"), text)
-    charts = [[{p.value: means(v, m) for p, v in found.items() if p.axis == axis} for m in METRICS]
-              for axis in arguments.axes]  # fmt: skip
-    write_chart([AXES[axis] for axis in arguments.axes], charts, (ONE_STEP, *STITCHES), out)
+    chart(found, arguments.axes, out)
     sheet = out.with_name(f"{out.stem}_missing.png")
     missing_sheet(found, work, sheet)
     print(", ".join(f"{key} {value}" for key, value in about.items()))

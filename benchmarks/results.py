@@ -2,10 +2,11 @@
 
 On panoramas of val, 128-px views to 256x128 and larger, as the rig is and under stress, on near
 procedural scenes with parallax, and with views missing; the model by one and twelve steps, beside
-every stitch of the same views. Each case is a process of its own on one thread; those that are done
-with the same weights are not done again. Ctrl-C stops; the same command goes on.
+every stitch of the same views. Each case is a process of its own on one thread; after them comes a
+sweep over what rigs do wrong, on a few pictures. What is done with the same weights is not done
+again. Ctrl-C stops; the same command goes on.
 
-    python benchmarks/results.py                                 spidereye-small, about 25 minutes
+    python benchmarks/results.py                                 spidereye-small, about 45 minutes
     python benchmarks/results.py --checkpoint mine@best --cases clean jitter --limit 4
 """
 
@@ -26,9 +27,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 from machine import machine
 from quality_measure import evaluated, pictures
-from quality_points import ADJACENT, MISSING, ONE, Point
-from quality_sweep import Sweep
-from results_page import write_page
+from quality_points import ADJACENT, AXES, MISSING, ONE, Point, points
+from quality_sweep import Sweep, chart, loaded, shortfalls
+from quality_sweep import measure as measure_points
+from results_page import sweep_figure, write_page
 from safetensors.torch import save
 from session import one_line_errors, shared_panoramas
 
@@ -152,12 +154,26 @@ def run(arguments: argparse.Namespace) -> None:
             meter.advance(say=waiting[future])
 
 
+def sweep(arguments: argparse.Namespace) -> dict[Point, dict[str, Any]]:
+    """Every point of the sweep; nothing where none is asked for."""
+    if not arguments.sweep:
+        return {}
+    given = argparse.Namespace(
+        checkpoint=arguments.checkpoint, limit=arguments.sweep, scenes=arguments.sweep, seed=0
+    )
+    keep_large_buffers()
+    return measure_points(
+        loaded(given, arguments.data), points(list(AXES)), arguments.work / "sweep"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--checkpoint", default=RELEASED)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE")
     parser.add_argument("--limit", type=int, help="pictures of val; all by default")
     parser.add_argument("--scenes", type=int, default=12, help="of the case parallax")
+    parser.add_argument("--sweep", type=int, default=4, help="pictures of the sweep; 0: none")
     parser.add_argument("--jobs", type=int, default=2, help="cases at a time")
     parser.add_argument("--data", type=Path, help="holds val/; SPIDEREYE_SHARED/panoramas")
     parser.add_argument("--work", type=Path, default=Path("runs/benchmarks/results"))
@@ -167,9 +183,13 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     with one_line_errors(arguments.work):
         run(arguments)
+        swept = sweep(arguments)
     found: Mapping[str, Any] = {name: done(name, arguments) for name in arguments.cases}
     about = {**machine(threads=1), "weights": find_checkpoint(arguments.checkpoint).path.name}
-    write_page(arguments.page, found, about, arguments.work)
+    lines = shortfalls(swept)
+    if swept:
+        chart(swept, list(AXES), sweep_figure(arguments.page))
+    write_page(arguments.page, found, about, arguments.work, swept, lines)
     print(f"written: {arguments.page}")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from machine import show
 from PIL import Image
 from quality_measure import read_shown
+from quality_points import Point
 
 from spidereye.evaluate import START, TRUTH, Evaluation, Shown
 from spidereye.report import contact_sheet
@@ -109,10 +110,38 @@ def _name(method: str) -> str:
     return f"**{method}**" if method.startswith("model") else method
 
 
+def sweep_figure(page: Path) -> Path:
+    """Where the page's chart of the sweep lies."""
+    return page.parent / "figures" / f"{page.stem}_sweep.png"
+
+
+def sweep_section(
+    page: Path, swept: Mapping[Point, Mapping[str, Any]], shortfalls: Sequence[str]
+) -> list[str]:
+    """The page's lines on the sweep. shortfalls: a line each."""
+    if not swept:
+        return []
+    pictures = max(len(one["names"]) for one in swept.values())
+    return [
+        "## When rigs are not what they are believed to be", "",
+        f"{pictures} pictures, 128-px views to 256x128, one step, each panel one thing wrong in "
+        "growing amounts; PSNR above, aligned PSNR below. Missing views are black for the model; "
+        "the stitches are told.", "",
+        f"![PSNR against each error](figures/{sweep_figure(page).name})", "",
+        *(f"- {line}" for line in shortfalls or ["nowhere is the model far below a stitch"]), "",
+    ]  # fmt: skip
+
+
 def write_page(
-    path: Path, found: Mapping[str, Mapping[str, Any]], about: Mapping[str, str], work: Path
+    path: Path,
+    found: Mapping[str, Mapping[str, Any]],
+    about: Mapping[str, str],
+    work: Path,
+    swept: Mapping[Point, Mapping[str, Any]],
+    shortfalls: Sequence[str],
 ) -> None:
-    """The page, its two figures beside the others, and the JSON in benchmarks/results/."""
+    """The page, its figures beside the others, and the JSON in benchmarks/results/. The sweep's
+    chart has to be there; shortfalls: what it shows of where the model is worse, a line each."""
     figures, name = path.parent / "figures", path.stem
     bars = reached(found)
     show("what the weights have to reach", ("what", "asked", "measured", "met"), bars)
@@ -151,6 +180,7 @@ def write_page(
             "",
             *(f"{note}\n" for note in one["notes"]),
         ]  # fmt: skip
+    lines += sweep_section(path, swept, shortfalls)
     lines += [
         "## Pictures", "",
         "The first of each case: truth, stitch, stitch with gain and rotation, the model.", "",
@@ -160,7 +190,8 @@ def write_page(
         f"![The worst pictures](figures/{name}_worst.jpg)",
     ]  # fmt: skip
     write_whole(path, "\n".join(lines) + "\n")
-    made = {"about": about, "reached": bars, "cases": found}
+    points = [{"axis": p.axis, "value": p.value, **values} for p, values in swept.items()]
+    made = {"about": about, "reached": bars, "cases": found, "sweep": points}
     write_whole(
         Path(f"benchmarks/results/{name}.json"), json.dumps(made, indent=1, ensure_ascii=False)
     )
