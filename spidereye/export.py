@@ -29,7 +29,7 @@ from spidereye.randomness import normal
 from spidereye.render import render_each
 from spidereye.scenes.scene import Scene
 from spidereye.trained import Trained
-from spidereye.whole_files import write_whole
+from spidereye.whole_files import check_place, write_whole
 
 Grids = Literal["inputs", "baked"]
 _MOST_BATCH = 1024
@@ -66,6 +66,7 @@ def export_onnx(
     """
     if output.suffix != ".onnx":
         raise SpiderEyeError(f"{output}: an ONNX file ends in .onnx")
+    check_place(output)
     trained = Trained.load(checkpoint, weights, runs_dir)
     config, model = trained.config, trained.networks
     if not isinstance(model, SpiderEyeModel):

@@ -16,6 +16,7 @@ from spidereye.coverage import ENOUGH_COVERAGE, Coverage, coverage
 from spidereye.errors import SpiderEyeError
 from spidereye.natural_size import natural_width
 from spidereye.panorama_metadata import write_panorama
+from spidereye.picture_writing import check_suffix
 from spidereye.progress import notes_console
 from spidereye.released import RELEASED, released
 from spidereye.rig import NAMED_RIGS, Rig, spider4
@@ -27,7 +28,7 @@ from spidereye.stitched import Correction, Panorama
 from spidereye.stitcher import Stitcher
 from spidereye.stitching import BLENDS
 from spidereye.view_sampling import KERNELS
-from spidereye.whole_files import write_whole
+from spidereye.whole_files import check_place, write_whole
 
 _MISSING = "-"  # in place of a picture
 _NOTHING = "none"  # for --refine, where a checkpoint would refine
@@ -125,6 +126,9 @@ class StitchJob:
 def stitch_files(job: StitchJob) -> None:
     """Make the panorama and say what was seen. Raises SpiderEyeError for what cannot be done."""
     job.check()
+    check_suffix(job.output)
+    for path in filter(None, (job.output, job.mask)):
+        check_place(path)
     console = notes_console()
     if job.method == "model":
         stitcher = model_stitcher(job)

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,5 +35,18 @@ def write_whole(path: Path, data: str | bytes) -> None:
     try:
         with whole_file(path) as file:
             file.write(data.encode() if isinstance(data, str) else data)
+    except OSError as error:
+        raise SpiderEyeError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def check_place(path: Path) -> None:
+    """Raises SpiderEyeError where no file can be written at `path`: for before the work that makes
+    it, which would be lost."""
+    if path.is_dir():
+        raise SpiderEyeError(f"{path} is a folder: name a file in it")
+    nearest = next(folder for folder in path.absolute().parents if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
     except OSError as error:
         raise SpiderEyeError(f"{path}: cannot be written: {error.strerror or error}") from error

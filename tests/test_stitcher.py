@@ -28,7 +28,7 @@ from spidereye.rotation import angle_between
 from spidereye.scenes.scene import Scene
 from spidereye.self_calibration import self_calibrate
 from spidereye.shots import read_shot
-from spidereye.stitch_job import StitchJob
+from spidereye.stitch_job import StitchJob, stitch_files
 from spidereye.trained import Trained
 
 SIDE = 96
@@ -238,6 +238,23 @@ def test_options_that_make_no_sense_are_explained():
     replace(model, refine="gain", mask=Path("m.png"), rig="tri190").check()
     replace(model, reference_view="front").check()  # it may have been trained with refinement
     assert replace(model, refine="none").refinements == ()
+
+
+def test_where_no_panorama_can_be_written_is_said_before_any_work(tmp_path):
+    (tmp_path / "file").touch()
+    nowhere = [tmp_path / f"{name}.png" for name in ("front", "right", "back", "left")]
+    job = StitchJob(nowhere, tmp_path / "out.png", "geometric")
+    for wrong, words in (
+        (replace(job, output=tmp_path / "out.bmp"), "cannot write pictures with suffix '.bmp'"),
+        (replace(job, output=tmp_path / "file" / "out.png"), "cannot be written: Not a directory"),
+        (replace(job, mask=tmp_path / "file" / "m.png"), "cannot be written: Not a directory"),
+    ):
+        with pytest.raises(SpiderEyeError, match=re.escape(words)):
+            stitch_files(wrong)
+    (tmp_path / "out.png").mkdir()
+    with pytest.raises(SpiderEyeError, match=r"out\.png is a folder: name a file in it"):
+        stitch_files(job)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "out.png"]
 
 
 def test_a_model_takes_compensated_views(shaken):
