@@ -1,4 +1,4 @@
-"""Half precision for making panoramas: bfloat16 where the device computes in it.
+"""Devices by their names, and half precision on them: bfloat16 where the device computes in it.
 
 Layer: foundation. A device that only emulates it would be slower than in single precision.
 """
@@ -10,6 +10,18 @@ import torch
 from spidereye.errors import SpiderEyeError
 
 PRECISIONS = ("fp32", "bf16")
+
+
+def device_named(name: str) -> torch.device:
+    """The device, by the name PyTorch has for it. Raises SpiderEyeError where there is none."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise SpiderEyeError(f"device is cpu, cuda, cuda:1 …, got {name!r}") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise SpiderEyeError(f"device {name}: PyTorch finds {count} GPUs here; use another or cpu")
+    return device
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -17,6 +17,7 @@ from spidereye.errors import SpiderEyeError
 from spidereye.natural_size import natural_width
 from spidereye.panorama_metadata import write_panorama
 from spidereye.picture_writing import check_suffix
+from spidereye.precision import device_named
 from spidereye.progress import notes_console
 from spidereye.released import RELEASED, released
 from spidereye.rig import NAMED_RIGS, Rig, spider4
@@ -31,6 +32,7 @@ from spidereye.view_sampling import KERNELS
 from spidereye.whole_files import check_place, write_whole
 
 _MISSING = "-"  # in place of a picture
+_WIDEST = 16384  # pixels of a panorama: wider ones do not fit into the memory of most machines
 _NOTHING = "none"  # for --refine, where a checkpoint would refine
 
 
@@ -84,6 +86,7 @@ class StitchJob:
             raise SpiderEyeError(
                 f"--device {self.device}: PyTorch finds no GPU here; use --device cpu"
             )
+        device_named(self.device)
         for option, value, choices in (
             *(("--refine", part, REFINEMENTS) for part in self.refinements),
             ("--blend", self.blend, BLENDS),
@@ -128,6 +131,8 @@ def stitch_files(job: StitchJob) -> None:
     job.check()
     check_suffix(job.output)
     for path in filter(None, (job.output, job.mask)):
+        if path.resolve() in {picture.resolve() for picture in job.pictures if picture}:
+            raise SpiderEyeError(f"{path} is one of the pictures: name another file to write")
         check_place(path)
     console = notes_console()
     if job.method == "model":
@@ -156,9 +161,10 @@ def size_from(text: str) -> tuple[int, int]:
         size = int(width), int(height) if times else int(width) // 2
     except ValueError:
         size = (0, 0)
-    if size[0] < 2 or size[0] != 2 * size[1]:
+    if size[0] < 2 or size[0] != 2 * size[1] or size[0] > _WIDEST:
         raise SpiderEyeError(
-            f"--size is that of a 2:1 panorama in pixels, as 1024x512 or 1024, got {text!r}"
+            "--size is that of a 2:1 panorama in pixels, as 1024x512 or 1024, and at most "
+            f"{_WIDEST} wide, got {text!r}"
         )
     return size
 

@@ -16,6 +16,7 @@ from spidereye.checkpoint import Weights
 from spidereye.config import Config
 from spidereye.errors import SpiderEyeError
 from spidereye.natural_size import natural_width
+from spidereye.precision import device_named
 from spidereye.recent import Recent
 from spidereye.rig import Rig
 from spidereye.self_calibration import REFINEMENTS, Calibrated
@@ -58,7 +59,7 @@ class Stitcher:
             precision=precision, compile=compile,
         )  # fmt: skip
         self.origin = "geometric stitch" if trained is None else trained.origin
-        self.device = torch.device(device)
+        self.device = device_named(device)
         self.config = Config() if trained is None else trained.config
         if refine is None:
             refine = () if trained is None else self.config.ssdd.refine

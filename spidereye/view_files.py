@@ -23,6 +23,7 @@ from spidereye.interrupt import Interrupt, stop_after_step
 from spidereye.picture_paths import matching_pictures
 from spidereye.picture_writing import write_picture as write
 from spidereye.pictures import PictureError, read_picture, resize_area, to_float, to_uint8
+from spidereye.precision import device_named
 from spidereye.progress import progress
 from spidereye.render import Quality, render_each
 from spidereye.resuming import is_done, started
@@ -93,7 +94,7 @@ def render_files(
         raise SpiderEyeError(f"quality is {' or '.join(get_args(Quality))}, got {quality!r}")
     if suffix not in (".png", ".jpg"):
         raise SpiderEyeError(f"the views' format is png or jpg, got {suffix.removeprefix('.')!r}")
-    where = _device(device)
+    where = device_named(device)
     wanted: Quality = "exact" if quality == "exact" else "training"
     panoramas = matching_pictures(names)
     files, rig = _layout(rig)
@@ -124,17 +125,6 @@ def render_files(
     if bad:
         raise SpiderEyeError(_listed("could not be rendered, all others are done", bad))
     return Rendered(folder, len(todo), done, len(files))
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise SpiderEyeError(f"device is cpu, cuda, cuda:1 …, got {name!r}") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
-        raise SpiderEyeError(f"device {name}: PyTorch finds {count} GPUs here; use another or cpu")
-    return device
 
 
 def _layout(rig: Rig) -> tuple[list[ViewFile], Rig]:

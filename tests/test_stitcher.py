@@ -28,7 +28,7 @@ from spidereye.rotation import angle_between
 from spidereye.scenes.scene import Scene
 from spidereye.self_calibration import self_calibrate
 from spidereye.shots import read_shot
-from spidereye.stitch_job import StitchJob, stitch_files
+from spidereye.stitch_job import StitchJob, size_from, stitch_files
 from spidereye.trained import Trained
 
 SIDE = 96
@@ -248,9 +248,13 @@ def test_where_no_panorama_can_be_written_is_said_before_any_work(tmp_path):
         (replace(job, output=tmp_path / "out.bmp"), "cannot write pictures with suffix '.bmp'"),
         (replace(job, output=tmp_path / "file" / "out.png"), "cannot be written: Not a directory"),
         (replace(job, mask=tmp_path / "file" / "m.png"), "cannot be written: Not a directory"),
+        (replace(job, output=nowhere[0]), "front.png is one of the pictures: name another"),
+        (replace(job, device="gpu"), "device is cpu, cuda, cuda:1 …, got 'gpu'"),
     ):
         with pytest.raises(SpiderEyeError, match=re.escape(words)):
             stitch_files(wrong)
+    with pytest.raises(SpiderEyeError, match="at most 16384 wide, got '100000x50000'"):
+        size_from("100000x50000")
     (tmp_path / "out.png").mkdir()
     with pytest.raises(SpiderEyeError, match=r"out\.png is a folder: name a file in it"):
         stitch_files(job)

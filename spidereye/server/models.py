@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from spidereye.config import Config
 from spidereye.errors import SpiderEyeError
+from spidereye.precision import device_named
 from spidereye.recent import Recent
 from spidereye.rig import NAMED_RIGS, Rig, fingerprint
 from spidereye.rig_files import load_rig
@@ -37,6 +38,7 @@ class Models:
         """
         if GEOMETRIC in checkpoints:
             raise SpiderEyeError(f"no model may be called {GEOMETRIC}: that is the stitch alone")
+        device_named(device)
         trained = {name: Trained.load(given, device=device) for name, given in checkpoints.items()}
         named = {name: make() for name, make in NAMED_RIGS.items()}
         named |= {name: load_rig(path) for name, path in rigs.items()}
