@@ -7,7 +7,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import Bool
 from rich.console import Console
 
@@ -82,10 +81,6 @@ class StitchJob:
             raise SpiderEyeError(f"--method must be model or geometric, got {self.method!r}")
         if self.weights not in ("ema", "raw"):
             raise SpiderEyeError(f"--weights must be ema or raw, got {self.weights!r}")
-        if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise SpiderEyeError(
-                f"--device {self.device}: PyTorch finds no GPU here; use --device cpu"
-            )
         device_named(self.device)
         for option, value, choices in (
             *(("--refine", part, REFINEMENTS) for part in self.refinements),
