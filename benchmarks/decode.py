@@ -147,7 +147,7 @@ def cases(parts: list[str], device: str, sizes: Sequence[str] = ()) -> Iterator[
     if "dense" in parts:
         yield plain | {"part": "dense"}
         yield plain | {"part": "dense", "form": "cached"}
-        yield plain | {"part": "dense", "form": "rebuilt", "runs": 1}
+        yield plain | {"part": "dense", "form": "rebuilt", **ONCE}
         default = plain | {"part": "dense", "tuned": False, **ONCE}
         yield default
         yield default | {"form": "published"}
@@ -156,7 +156,7 @@ def cases(parts: list[str], device: str, sizes: Sequence[str] = ()) -> Iterator[
         half = [] if on_cpu and not has_bfloat16(torch.device(device)) else ["bf16"]
         forms = ["eager", "compiled", *half, *(["onnx"] if on_cpu else [])]
         for size in sizes or SIZES[on_cpu]:
-            small = plain | {"part": "sizes", "size": size, "width": 256, "runs": 5}
+            small = plain | {"part": "sizes", "size": size, "width": 256}
             if size == "M" and on_cpu:
                 yield small | {"tuned": False}
                 yield small | {"tuned": False, "form": "published"}

@@ -1,6 +1,7 @@
 """Values that cannot work are refused before any work starts, by an error that names the key;
 what works badly is warned of."""
 
+from pathlib import Path
 from typing import get_args
 
 from spidereye.camera import circle_of
@@ -70,6 +71,11 @@ def _check_choices(config: Config) -> None:
             names = ", ".join(str(choice).lower() if isinstance(choice, bool) else choice
                               for choice in allowed)  # fmt: skip
             raise SpiderEyeError(f"{key} must be one of {names}, got {value!r}")
+    name = config.run_name
+    if name is not None and (not name.strip("./ ") or {"..", "/"} & set(Path(name).parts)):
+        raise SpiderEyeError(
+            f"run_name={name} has to be a name below {config.runs_dir}/jobs, without .. and /"
+        )
     circle_of(data.mask_mode, data.im_size, data.im_size)
     build_fusion(config.model().fusion)
     if not data.return_all_views:

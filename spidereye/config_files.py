@@ -80,6 +80,8 @@ def _explain(name: str, error: Exception, own: Path | None = None) -> str:
         return f"unknown key {full_key[0]!r}{hint}"
     if "Cannot find primary config" in text:
         return f"no config named {name!r}; there are {', '.join(config_names(own))}"
+    if "is not a ListConfig" in text and full_key:
+        return f"{full_key[0]}: expected a list, as {full_key[0]}=[…,…], got one value"
     reasons = [
         line for line in lines if not line.startswith(("full_key:", "object_type=", "Error"))
     ]

@@ -27,7 +27,7 @@ _RIM = 0.02  # of the way to the middle: closer to the rim nothing is compared
 _LEAST_SIDE = 8  # pixels of a shrunken view
 _LEAST_PIXELS = 0.8  # of the finest view to a comparison's angle
 _MOST_POINTS = 24_000
-_COARSE = math.radians(4.0)  # of the comparison that finds views which match no other
+COARSE = math.radians(4.0)  # of the comparison that finds views which match no other
 _LEAST_OVERLAP = 0.01  # of the sphere, which a view has to share with others
 _TEXTURE = 0.02  # in [0, 1]: what varies less is flat
 _LEAST_CORRELATION = 0.3
@@ -206,7 +206,7 @@ def strangers(
     """
     if fineness is None:
         fineness = [usual_resolution(camera) for camera in cameras]
-    readings = read_views(views, cameras, fineness, _COARSE, sphere_radius)
+    readings = read_views(views, cameras, fineness, COARSE, sphere_radius)
     gain, offset = compensate(readings.colour, readings.weight)
     reasons = {}
     weight = readings.weight.amin(dim=1)  # a ray counts where all channels are good

@@ -24,7 +24,8 @@ from spidereye.jobs import run_evaluation
 from spidereye.model import build_on_meta, parameter_count
 from spidereye.run_log import read_log
 from spidereye.sample_shots import sample_shot
-from spidereye.stitch_job import StitchJob, stitch_files
+from spidereye.stitch_files import stitch_files
+from spidereye.stitch_job import StitchJob
 from spidereye.train import train
 from spidereye.whole_files import write_whole
 

@@ -38,6 +38,8 @@ from spidereye.marked import Entry, parse_yaml, read_text
 from spidereye.rig import NAMED_RIGS, Rig, circle_of_fov, yaw_pitch_roll
 from spidereye.whole_files import write_whole
 
+AnyRig = Rig | str | Path  # the last two: of its file, or a name
+
 _VERSION = 1
 _MASK_MODES = ("inscribed", "diagonal", "none")
 _PLANE = ("model", "width", "height", "cx", "cy")
@@ -46,9 +48,11 @@ _CROP = ("file", "left", "top", "width", "height", "file_width", "file_height")
 _ANGLES = ("yaw", "pitch", "roll")
 
 
-def load_rig(name_or_path: str | Path) -> Rig:
-    """The named rig, or that of a file of ours. Raises SpiderEyeError like read_rig, and names the
-    named rigs where there is neither."""
+def load_rig(name_or_path: AnyRig) -> Rig:
+    """The named rig, or that of a file of ours; a rig as it is. Raises SpiderEyeError like
+    read_rig, and names the named rigs where there is neither."""
+    if isinstance(name_or_path, Rig):
+        return name_or_path
     if str(name_or_path) in NAMED_RIGS:
         return NAMED_RIGS[str(name_or_path)]()
     path = Path(name_or_path)

@@ -73,8 +73,9 @@ def refine_files(job: RefineJob) -> RigRefinement:
     rig = load_rig(job.rig)
     reference = _reference(rig, job)
     console = notes_console()
-    found, notes = find_shots(job.shots, rig)
-    sizes, good, more = reduced_sizes(found, rig, _PER_DEGREE)
+    found = find_shots(job.shots, rig)
+    notes = [*found.left_out, *found.notes]
+    sizes, good, more = reduced_sizes(found.shots, rig, _PER_DEGREE)
     with stop_after_step() as stop:
         chosen = _spread(good, job.limit)
         if len(chosen) < len(good):

@@ -51,7 +51,8 @@ class Calibrated:
     gain, offset: colours were made gain·v + offset, of values v in [0, 1].
     misalignment: radians by which the views still are off each other.   blank: views that are
     black or saturated and should count only where no other sees. Both are for a stitch's plan.
-    notes: what was left as it is and why, a line each.
+    notes: what was left as it is and why, a line each.   unlike: views that do not look like their
+    neighbours.
     """
 
     views: list[Float[Tensor, "1 3 _ _"]]
@@ -61,6 +62,7 @@ class Calibrated:
     misalignment: float
     blank: tuple[int, ...]
     notes: list[str]
+    unlike: tuple[int, ...] = ()
 
     def turned(self, cameras: Sequence[Camera]) -> tuple[Camera, ...]:
         """The cameras of the same views, at any size, with the rotations found."""
@@ -97,8 +99,9 @@ def self_calibrate(
     notes += [f"{cameras[view].name}: {why.value}; left as it is" for view, why in reasons.items()]
     kept = [view for view in range(count) if view not in reasons]
     blank = tuple(view for view, why in reasons.items() if why == Stranger.BLANK)
+    unlike = tuple(view for view, why in reasons.items() if why == Stranger.UNLIKE)
     if len(kept) < 2:
-        return Calibrated(list(views), cameras, gain, offset, 0.0, blank, notes)
+        return Calibrated(list(views), cameras, gain, offset, 0.0, blank, notes, unlike)
     anchor = kept.index(reference) if reference in kept else None
     if reference is not None and anchor is None:
         notes.append(
@@ -121,7 +124,7 @@ def self_calibrate(
                 f"up to {float(own_offset.abs().max()):.2f} are no exposure; colours left as they "
                 "are"
             )
-    return Calibrated(made, cameras, gain, offset, agreement.off, blank, notes)
+    return Calibrated(made, cameras, gain, offset, agreement.off, blank, notes, unlike)
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,18 @@ class ShotFiles:
     paths: tuple[Path, ...]
 
 
-def find_shots(names: Sequence[str], rig: Rig) -> tuple[list[ShotFiles], list[str]]:
-    """The complete shots among pictures, in order of their names, and what is wrong with the others
-    and why, a line each.
+@dataclass(frozen=True)
+class FoundShots:
+    """shots: the complete ones, in order of their names.   left_out: what is wrong with the others,
+    a line each.   notes: what else there is to say."""
+
+    shots: list[ShotFiles]
+    left_out: list[str]
+    notes: list[str]
+
+
+def find_shots(names: Sequence[str], rig: Rig) -> FoundShots:
+    """The shots among pictures.
 
     names: folders, patterns, files.
     Raises SpiderEyeError for names that stand for nothing and where no shot is complete.
@@ -53,29 +62,29 @@ def find_shots(names: Sequence[str], rig: Rig) -> tuple[list[ShotFiles], list[st
             strays.append(path)
         else:
             found.setdefault(key[0], {}).setdefault(key[1], []).append(path)
-    shots, notes = [], []
+    shots, left_out = [], []
     for (folder, rest), files in sorted(found.items()):
         name = str(Path(folder, rest))
         lacking = [label for label in labels if label not in files]
         twice = [paths for paths in files.values() if len(paths) > 1]
         if lacking:
-            notes.append(f"shot {name} has no {', '.join(lacking)}")
+            left_out.append(f"shot {name} has no {', '.join(lacking)}")
         elif twice:
-            notes.append(f"shot {name} has two pictures for one view: {twice[0][0]}, {twice[0][1]}")
+            both = f"{twice[0][0]}, {twice[0][1]}"
+            left_out.append(f"shot {name} has two pictures for one view: {both}")
         else:
             shots.append(ShotFiles(name, tuple(files[label][0] for label in labels)))
     if not shots:
         where = ", ".join(names)
-        if notes:
-            raise SpiderEyeError(listed(f"no complete shot in {where}", notes))
+        if left_out:
+            raise SpiderEyeError(listed(f"no complete shot in {where}", left_out))
         examples = f"0001/{labels[0]}.jpg or 0001_{labels[0]}.jpg"
         raise SpiderEyeError(
             f"no shots in {where}: pictures are told by the names of the rig's views, "
             f"{', '.join(labels)}, as in {examples}; found {_some(strays)}"
         )
-    if strays:
-        notes.append(f"{len(strays)} pictures bear no view's name: {_some(strays)}")
-    return shots, notes
+    notes = [f"{len(strays)} pictures bear no view's name: {_some(strays)}"] if strays else []
+    return FoundShots(shots, left_out, notes)
 
 
 def by_name(pictures: Sequence[Path | None], rig: Rig) -> list[Path | None]:
@@ -90,6 +99,17 @@ def by_name(pictures: Sequence[Path | None], rig: Rig) -> list[Path | None]:
         places[place[1]] = path
     same_number = len(pictures) == len(labels)
     return [places.get(label) for label in labels] if same_number else list(pictures)
+
+
+def unnamed(pictures: Sequence[Path | None], rig: Rig) -> list[str]:
+    """What the missing pictures of one shot are called, where each of too few bears the name of
+    another view; else none."""
+    labels = file_labels(rig)
+    places = [_place(path, labels) for path in pictures if path is not None]
+    named = {place[1] for place in places if place is not None}
+    if len(pictures) >= len(labels) or len(named) < len(pictures):
+        return []
+    return [label for label in labels if label not in named]
 
 
 def _place(path: Path, labels: Sequence[str]) -> tuple[tuple[str, str], str] | None:

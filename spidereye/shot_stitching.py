@@ -149,6 +149,16 @@ class ModelStitch:
         own."""
         return self.config.conditioning().grid and isinstance(self.networks, SpiderEyeModel)
 
+    def check_number(self, rig: Rig) -> None:
+        """SpiderEyeError for a rig of another number of views than the networks take."""
+        ssdd, views = self.config.ssdd, len(rig.cameras)
+        if not self.takes_any_rig and views != ssdd.n_views:
+            raise SpiderEyeError(
+                f"this model was trained or exported for {ssdd.n_views} views and takes no other "
+                f"number, but the rig has {views} ({', '.join(rig.names)}); take a checkpoint "
+                f"folder of fusion_type=spherical (this one: {ssdd.fusion_type})"
+            )
+
     def squares(self, shot: Shot) -> Shot:
         """The views as the encoder takes them."""
         return shot.squared(self.config.dataset.im_size)

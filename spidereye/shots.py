@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image
 from torch import Tensor
 
 from spidereye.camera import Camera, Crop
 from spidereye.errors import SpiderEyeError
-from spidereye.pictures import probe, read_picture, resize_area, to_float, to_uint8
+from spidereye.given_pictures import Picture, array_of, check_several, width_of
+from spidereye.pictures import resize_area, to_float
 from spidereye.rig import Rig
 
-Picture = str | Path | Image.Image | np.ndarray | Tensor
 # Of one shot: in the rig's order, None for one that is missing, or by the names of the views.
 Images = Sequence[Picture | None] | Mapping[str, Picture | None]
 
@@ -93,8 +92,10 @@ def in_order(images: Images, rig: Rig) -> list[Picture | None]:
     """The pictures in the order of the rig's files, None for one that is missing.
 
     images: in that order already, or by label: a view's name, or those of all views in a file with
-    a plus; labels left out are missing. Raises SpiderEyeError for other names.
+    a plus; labels left out are missing. Raises SpiderEyeError for other names, and for one picture
+    where a list of them is expected.
     """
+    check_several(images)
     if not isinstance(images, Mapping):
         return list(images)
     labels = file_labels(rig)
@@ -110,15 +111,7 @@ def in_order(images: Images, rig: Rig) -> list[Picture | None]:
 def widths_of(images: Sequence[Picture | None]) -> list[int | None]:
     """Pixels across each picture, None for one that is missing; of files by their header.
     Raises PictureError for a damaged one."""
-    return [None if image is None else _width(image) for image in images]
-
-
-def _width(image: Picture) -> int:
-    if isinstance(image, str | Path):
-        return probe(Path(image))[0]
-    if isinstance(image, Image.Image):
-        return image.width
-    return image.shape[-1] if isinstance(image, Tensor) else image.shape[1]
+    return [None if image is None else width_of(image) for image in images]
 
 
 def present(images: Sequence[Picture | None], rig: Rig) -> tuple[list[Picture], Rig]:
@@ -170,7 +163,7 @@ def read_shot(images: Sequence[Picture], rig: Rig) -> Shot:
     """
     files = files_of(rig)
     _check_number(images, rig, files)
-    arrays = [_array(image) for image in images]
+    arrays = [array_of(image) for image in images]
     _check_order(arrays, rig)
     crops, cameras = [], []
     for camera, file in zip(rig.cameras, files, strict=True):
@@ -180,7 +173,10 @@ def read_shot(images: Sequence[Picture], rig: Rig) -> Shot:
         except SpiderEyeError as error:
             image = images[file]
             label = f"{image}: " if isinstance(image, str | Path) else ""
-            raise SpiderEyeError(f"{label}{error}") from None
+            raise SpiderEyeError(
+                f"{label}{error}; if it is no picture of this rig, give its own "
+                "(`spidereye rig guess` makes one from pictures)"
+            ) from None
         crops.append(Crop(file, *part, width, height))
         cameras.append(camera)
     return Shot(tuple(arrays), tuple(crops), replace(rig, cameras=tuple(cameras)))
@@ -217,7 +213,8 @@ def _check_number(images: Sequence[Picture | None], rig: Rig, files: list[int]) 
     if len(images) == count:
         return
     raise SpiderEyeError(
-        f"expected {count} pictures, {', '.join(file_labels(rig))} in this order, got {len(images)}"
+        f"expected {count} pictures, {', '.join(file_labels(rig))} in this order, got "
+        f"{len(images)}; one that is missing has its place too: None in Python, - for a command"
     )
 
 
@@ -256,39 +253,3 @@ def _window(
     y, x = max(0, -top), max(0, -left)
     part[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
     return part
-
-
-def _array(image: Picture) -> UInt8[np.ndarray, "h w 3"]:
-    if isinstance(image, str | Path):
-        return read_picture(Path(image))
-    if isinstance(image, Image.Image) and image.mode[0] in "IF":
-        # Pillow clips these to 255 where it converts them.
-        raise SpiderEyeError(
-            f"a PIL image of mode {image.mode} has more than 8 bits: give the path of its file, "
-            "which is scaled to 8 bits on reading"
-        )
-    if isinstance(image, Tensor):
-        return _array_of(image)
-    array = np.array(image.convert("RGB")) if isinstance(image, Image.Image) else image
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
-        raise SpiderEyeError(
-            f"expected an array [h, w, 3] of uint8, got {list(array.shape)} of {array.dtype}; "
-            "scale 16 bits by 1/257, repeat grey in 3 channels, drop transparency"
-        )
-    return array
-
-
-def _array_of(image: Tensor) -> UInt8[np.ndarray, "h w 3"]:
-    """A tensor [3, h, w], of bytes or of floats in [-1, 1], as an array."""
-    tensor = image.detach().cpu()
-    sound = tensor.ndim == 3 and tensor.shape[0] == 3
-    if sound and tensor.is_floating_point():
-        sound = bool((tensor.abs() <= 1).all())
-        tensor = to_uint8(tensor.float())
-    if not sound or tensor.dtype != torch.uint8:
-        raise SpiderEyeError(
-            "expected a tensor [3, h, w] of uint8, or of floats in [-1, 1], got "
-            f"{list(image.shape)} of {image.dtype}"
-            + (f" up to {float(image.abs().max()):g}" if image.is_floating_point() else "")
-        )
-    return np.ascontiguousarray(tensor.permute(1, 2, 0).numpy())

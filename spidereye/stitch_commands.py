@@ -11,19 +11,19 @@ Steps = Annotated[int | None, typer.Option(help="model: sampler steps", min=1)]
 Seed = Annotated[int, typer.Option(help="model: of the sampler's noise", min=0)]
 RigName = Annotated[
     str | None,
-    typer.Option(help="file or name; default: the checkpoint's, or spider4 by --f-pix"),
+    typer.Option(help="file or name; default: the checkpoint's, or spider4"),
 ]
 Size = Annotated[
     str | None,
     typer.Option(help="of the panorama, as 1024x512; default: as fine as the views, or as trained"),
 ]
-FPix = Annotated[float, typer.Option(help="geometric: focal length in pixels …")]
-FPixSize = Annotated[int, typer.Option(help="geometric: … of a view this wide")]
-Xi = Annotated[float, typer.Option(help="geometric: UCM ξ")]
+FPix = Annotated[float, typer.Option(help="spider4: focal length in pixels …")]
+FPixSize = Annotated[int, typer.Option(help="spider4: … of a view this wide")]
+Xi = Annotated[float, typer.Option(help="spider4: UCM ξ")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")]
 Precision = Annotated[str, typer.Option(help="model: fp32 | bf16")]
 Compile = Annotated[
-    bool, typer.Option("--compile", help="model: by torch.compile, which takes minutes first")
+    bool, typer.Option("--compile", help="model: by torch.compile, for GPUs; takes minutes first")
 ]
 Refine = Annotated[
     str | None,
@@ -84,7 +84,8 @@ def stitch(
 
         spidereye stitch shots/ -o panoramas/ --batch --rig rig.yaml --checkpoint mine@best
     """
-    from spidereye.stitch_job import StitchJob, size_from, stitch_files
+    from spidereye.stitch_files import stitch_files
+    from spidereye.stitch_job import StitchJob, size_from
     from spidereye.stitch_many import stitch_shots
 
     job = StitchJob(

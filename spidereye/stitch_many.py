@@ -24,14 +24,8 @@ from spidereye.resuming import is_done, started
 from spidereye.rig import Rig, fingerprint
 from spidereye.shot_files import ShotFiles, find_shots, listed
 from spidereye.shots import widths_of
-from spidereye.stitch_job import (
-    StitchJob,
-    geometric_stitcher,
-    model_stitcher,
-    rig_of,
-    say_coverage,
-    write_mask,
-)
+from spidereye.stitch_files import say_coverage, write_mask
+from spidereye.stitch_job import StitchJob, geometric_stitcher, model_stitcher, rig_of
 from spidereye.stitcher import Stitcher
 from spidereye.whole_files import write_whole
 
@@ -55,11 +49,12 @@ def stitch_shots(job: StitchJob, suffix: str = ".jpg") -> None:
     names = [str(image) for image in job.images]
     stitcher = model_stitcher(job) if job.method == "model" else None
     rig = stitcher.rig if stitcher is not None else rig_of(job)
-    shots, notes = find_shots(names, rig)
+    found = find_shots(names, rig)
+    shots = found.shots
     stitcher = stitcher or _for_first_sound(job, rig, shots)
     outputs = _outputs(shots, job.output, suffix)
     say_coverage(job, stitcher, console)
-    for note in notes:
+    for note in [*(f"{text}; left out" for text in found.left_out), *found.notes]:
         console.print(f"note: {note}")
     since = _settle(job, stitcher, suffix)
     todo = [shot for shot in shots if not is_done([outputs[shot.name]], shot.paths, since)]
@@ -79,8 +74,17 @@ def stitch_shots(job: StitchJob, suffix: str = ".jpg") -> None:
             meter.advance(say=shot.name)
     if bad:
         raise SpiderEyeError(listed(f"{len(bad)} of {len(shots)} shots could not be made", bad))
-    before = f"; {done} were there already" if done else ""
-    print(f"{job.output}: {len(todo)} panoramas{before}, {stitcher.origin}")
+    print(f"{job.output}: {_counts(len(todo), done, len(found.left_out))}, {stitcher.origin}")
+
+
+def _counts(made: int, before: int, left_out: int) -> str:
+    """As in "3 panoramas; 2 were there already; 1 incomplete shot was left out"."""
+    parts = [f"{made} panorama{'s' * (made != 1)}"]
+    if before:
+        parts.append(f"{before} {'were' if before != 1 else 'was'} there already")
+    if left_out:
+        parts.append(f"{left_out} incomplete shot{'s were' if left_out != 1 else ' was'} left out")
+    return "; ".join(parts)
 
 
 def _for_first_sound(job: StitchJob, rig: Rig, shots: Sequence[ShotFiles]) -> Stitcher:

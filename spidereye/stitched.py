@@ -1,6 +1,7 @@
 """What a stitcher is given and gives: a shot that stands ready, and its panorama, with where it is
 seen and what was changed of its views."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,10 +12,12 @@ from spidereye.rig import Rig
 from spidereye.rotation import angle_between
 from spidereye.self_calibration import Calibrated, self_calibrate
 from spidereye.shots import Images, Shot, files_of, in_order, present, read_shot, with_black
+from spidereye.view_order import better_order
 
 # Pixels of the views that self-calibration compares. Its finest comparison is at 1°, for which it
 # shrinks views itself: of 190° to 285 pixels.
 _COMPARED = 512
+_FAR_OFF = math.radians(1.5)  # views that are so far off each other may be in each other's places
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class ReadyShot:
         missing = tuple(camera.name for camera, file in pairs if listed[file] is None)
         if all_views:
             there, seeing = with_black(listed, rig), rig
-        notes = ()
+        notes: tuple[str, ...] = ()
         if reference is not None and rig.names[reference] in missing:
             notes = (
                 f"{rig.names[reference]} is the reference but missing: colours and poses are those "
@@ -99,6 +102,8 @@ class ReadyShot:
             small = shot.shrunk(_COMPARED)
             radius = shot.rig.sphere_radius
             found = self_calibrate(small.views, small.rig.cameras, refine, reference, radius)
+            if found.misalignment > _FAR_OFF or found.unlike:
+                notes += order_notes(small, rig)
         return cls(shot, seeing, missing, found, notes)
 
     def panorama(
@@ -115,6 +120,21 @@ class ReadyShot:
         said += [note for note in self.found.notes if note.partition(":")[0] not in named]
         corrections = _corrections(self.shot.rig, self.found)
         return Panorama(picture, count, corrections, self.found.misalignment, tuple(said))
+
+
+def order_notes(shot: Shot, rig: Rig) -> tuple[str, ...]:
+    """A line where the pictures of a shot agree far better in another order.
+
+    rig: the whole one, whose views are named in their order."""
+    order = better_order(shot.views, shot.rig.cameras, shot.rig.sphere_radius)
+    if order is None:
+        return ()
+    names = shot.rig.names
+    moves = [f"{names[n]}'s for {names[place]}" for place, n in enumerate(order) if n != place]
+    return (
+        f"the views agree far better with other pictures in their places: {', '.join(moves)}; are "
+        f"they in the rig's order, {', '.join(rig.names)}?",
+    )
 
 
 def _corrections(rig: Rig, found: Calibrated) -> tuple[Correction, ...]:

@@ -19,6 +19,7 @@ from spidereye.natural_size import natural_width
 from spidereye.precision import device_named
 from spidereye.recent import Recent
 from spidereye.rig import Rig
+from spidereye.rig_files import AnyRig, load_rig
 from spidereye.self_calibration import REFINEMENTS, Calibrated
 from spidereye.shot_stitching import ModelStitch, ShotStitch
 from spidereye.shots import Images, in_order, widths_of
@@ -96,7 +97,7 @@ class Stitcher:
         device: str = "cpu",
         runs_dir: str = "runs",
         *,
-        rig: Rig | None = None,
+        rig: AnyRig | None = None,
         size: tuple[int, int] | None = None,
         refine: Sequence[str] | None = None,
         reference_view: str | None = None,
@@ -108,22 +109,24 @@ class Stitcher:
         checkpoint: the name of weights that come with the package, a folder, `run_name`,
         `run_name@best`, `run_name@last`, a Hugging Face id, or an .onnx file of `spidereye export`,
         which takes the steps that it was exported with.
-        rig: in place of the checkpoint's; any where its fusion is spherical.
+        rig: in place of the checkpoint's, or its name or file; any where its fusion is spherical.
         size: (W, H) of the panoramas, W = 2H; the views that the encoder sees grow with it. None:
         what the checkpoint was trained with, and with the package's own as fine as the pictures.
         refine: what the overlaps of each shot correct before the networks see it; None: what they
         were trained with (ssdd.refine).   reference_view: as for `geometric`.
         precision: fp32, or bf16 where the device computes in it.   compile: let torch.compile make
-        code of the networks: the first panorama takes minutes, the others less than without.
+        code of the networks: the first panorama takes minutes. For GPUs; on CPUs the others, too,
+        took a fifth longer than without.
         Raises SpiderEyeError where there is none, or where it is not one of ours, for bf16 where
         the device has none, for precision, compile or size of an .onnx file, and for sizes that
         the networks do not divide.
         """
         trained = Trained.load(checkpoint, weights, runs_dir, device)
         config = trained.config
-        trained.check_rig(rig)
+        own = None if rig is None else load_rig(rig)
+        trained.check_rig(own)
         # As its file describes it: pictures come at the calibration's size, crops in one file.
-        rig = rig or config.rig_of_file() or config.rig()
+        rig = own or config.rig_of_file() or config.rig()
         if size is not None:
             trained = trained.at_size(size)
         return cls(
@@ -135,7 +138,7 @@ class Stitcher:
     @classmethod
     def geometric(
         cls,
-        rig: Rig,
+        rig: AnyRig,
         size: tuple[int, int],
         *,
         refine: Sequence[str] = (),
@@ -146,24 +149,26 @@ class Stitcher:
     ) -> "Stitcher":
         """A stitcher without a model.
 
-        size: (W, H) of the panorama in pixels, W = 2H.   refine: what the overlaps of each shot
-        correct, of "gain" (colours: gain and offset per view and channel) and "rotation".
+        rig: or its name or file.   size: (W, H) of the panorama in pixels, W = 2H.
+        refine: what the overlaps of each shot correct, of "gain" (colours: gain and offset per view
+        and channel) and "rotation".
         reference_view: name of the view whose exposure and pose are the panorama's; None: the mean
         of all.   blend: feather, multiband or none (every pixel from one view).
         kernel: lanczos, bicubic or bilinear.
         Raises SpiderEyeError for other values, and for a reference_view without refine.
         """
         return cls(
-            rig, size, device=device,
+            load_rig(rig), size, device=device,
             refine=refine, reference_view=reference_view, blend=blend, kernel=kernel,
         )  # fmt: skip
 
-    def fitted(self, images: Images, rig: Rig | None = None) -> "Stitcher":
+    def fitted(self, images: Images, rig: AnyRig | None = None) -> "Stitcher":
         """The stitcher of panoramas about as fine as these pictures, up to 1024 pixels wide; itself
         where its size was given. Parameters as for a panorama."""
-        trained, rig = self.trained, rig or self.rig
+        trained = self.trained
         if not self.fits or trained is None:
             return self
+        rig = self._rig(rig)
         wanted = natural_width(rig, widths_of(in_order(images, rig)))
         width = trained.nearest_width(min(wanted, _WIDEST))
         size = width, width // 2
@@ -179,7 +184,7 @@ class Stitcher:
     def __call__(
         self,
         images: Images,
-        rig: Rig | None = None,
+        rig: AnyRig | None = None,
         steps: int | None = None,
         seed: int = 0,
         found: Calibrated | None = None,
@@ -189,10 +194,10 @@ class Stitcher:
         images: paths, PIL images, arrays [h, w, 3] uint8 or tensors [3, h, w] (uint8, or floats in
         [-1, 1]) of any size and the rig's shape: in the rig's order, one per file of the rig, None
         for one that is missing; or by the names of the views, those left out being missing.
-        rig: another than the stitcher's own; for a model of any number of views and any lenses
-        where its fusion is spherical.   steps: of the sampler; None: as configured.
-        seed: of its noise.   found: what self-calibration is known to find (`calibrate`), for shots
-        that share it; None: it is asked of this shot, where `refine` says so.
+        rig: another than the stitcher's own, or its name or file; for a model where its fusion is
+        spherical.   steps: of the sampler; None: as configured.   seed: of its noise.
+        found: what self-calibration is known to find (`calibrate`), for shots that share it; None:
+        it is asked of this shot, where `refine` says so.
         Raises SpiderEyeError for a wrong number or shape of pictures, where all are missing, and
         for networks that take cameras where these see next to nothing.
         """
@@ -202,19 +207,16 @@ class Stitcher:
     def batch(
         self,
         shots: Sequence[Images],
-        rig: Rig | None = None,
+        rig: AnyRig | None = None,
         steps: int | None = None,
         seed: int = 0,
         found: Calibrated | None = None,
     ) -> list[Panorama]:
         """The panoramas of several shots of one rig, which the networks make together: what each
         would be alone, to the rounding of sums. Parameters and errors as for one shot."""
-        if self.trained is not None:
-            self.trained.check_rig(rig)
-        rig = rig or self.rig
+        rig = self._rig(rig)
         if self.fits and shots:
             return self.fitted(shots[0], rig).batch(shots, rig, steps, seed, found)
-        self._check_number(rig)
         read = [self._read(images, rig, found, self.refine) for images in shots]
         if self.by_model is None:
             return [self._by_geometry(shot) for shot in read]
@@ -222,7 +224,7 @@ class Stitcher:
 
     @torch.inference_mode()
     def calibrate(
-        self, images: Images, rig: Rig | None = None, refine: Sequence[str] | None = None
+        self, images: Images, rig: AnyRig | None = None, refine: Sequence[str] | None = None
     ) -> Calibrated | None:
         """What self-calibration finds in a shot of all views, as `found` takes it.
 
@@ -231,9 +233,17 @@ class Stitcher:
         refine = self.refine if refine is None else refine
         if not refine:
             return None
-        rig = rig or self.rig
-        self._check_number(rig)
+        rig = self._rig(rig)
         return self._read(images, rig, None, refine).found
+
+    def _rig(self, given: AnyRig | None) -> Rig:
+        """That of a call: the stitcher's own where none is given."""
+        rig = self.rig if given is None else load_rig(given)
+        if given is not None and self.trained is not None:
+            self.trained.check_rig(rig)
+        if self.by_model is not None:
+            self.by_model.check_number(rig)
+        return rig
 
     def _read(
         self, images: Images, rig: Rig, found: Calibrated | None, refine: Sequence[str]
@@ -275,17 +285,7 @@ class Stitcher:
                 "stays as it is"
             )
         self._reference(self.rig)
-        self._check_number(self.rig)
-
-    def _check_number(self, rig: Rig) -> None:
-        ssdd, views = self.config.ssdd, len(rig.cameras)
-        if self.by_model is None or self.by_model.takes_any_rig or views == ssdd.n_views:
-            return
-        raise SpiderEyeError(
-            f"this model was trained or exported for {ssdd.n_views} views and takes no other "
-            f"number, but the rig has {views} ({', '.join(rig.names)}); take a checkpoint folder "
-            f"of fusion_type=spherical (this one: {ssdd.fusion_type})"
-        )
+        self._rig(None)
 
     def _reference(self, rig: Rig) -> int | None:
         if self.reference_view is None:

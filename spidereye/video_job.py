@@ -19,14 +19,8 @@ from spidereye.shot_files import by_name
 from spidereye.shots import file_labels, widths_of
 from spidereye.sphere_boxes import say_spherical
 from spidereye.steady import Poses, SteadyCalibration
-from spidereye.stitch_job import (
-    StitchJob,
-    geometric_stitcher,
-    model_stitcher,
-    refinement_lines,
-    rig_of,
-    say_coverage,
-)
+from spidereye.stitch_files import check_none_lacks, refinement_lines, say_coverage
+from spidereye.stitch_job import StitchJob, geometric_stitcher, model_stitcher, rig_of
 from spidereye.stitch_many import settings_of
 from spidereye.stitcher import Stitcher
 from spidereye.temporal_smoothing import TemporalSmoothing
@@ -122,6 +116,7 @@ def stitch_videos(job: VideoJob) -> None:
     console = notes_console()
     stitcher = model_stitcher(job.stitch) if job.stitch.method == "model" else None
     rig = stitcher.rig if stitcher is not None else rig_of(job.stitch)
+    check_none_lacks(job.stitch.pictures, rig)
     paths = [path for path in by_name(job.stitch.pictures, rig) if path is not None]
     labels = file_labels(rig)
     if len(paths) != len(labels):

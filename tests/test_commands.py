@@ -155,7 +155,8 @@ def test_a_model_that_takes_cameras_takes_any_rig(tiny_panoramas, tmp_path):
     """Views of another lens than those of the checkpoint, and one of them missing."""
     from spidereye.errors import SpiderEyeError
     from spidereye.rig import NAMED_RIGS
-    from spidereye.stitch_job import StitchJob, stitch_files
+    from spidereye.stitch_files import stitch_files
+    from spidereye.stitch_job import StitchJob
     from spidereye.view_files import render_files
 
     panorama = next((tiny_panoramas / "val").iterdir())

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from spidereye import Stitcher, stitch_job, trained, weights
 from spidereye.checkpoint import read_config, read_weights, save_for_use
 from spidereye.errors import SpiderEyeError
 from spidereye.released import RELEASED
-from spidereye.rig import spider4
-from spidereye.stitch_job import StitchJob, stitch_files
+from spidereye.rig import fingerprint, spider4
+from spidereye.stitch_files import stitch_files
+from spidereye.stitch_job import StitchJob
 from spidereye.trained import Trained
 from spidereye.weights import find_checkpoint
 
@@ -53,6 +55,12 @@ def test_they_go_by_their_name_wherever_a_checkpoint_does(known, tmp_path):
         find_checkpoint("spidereye-large", str(tmp_path))
     with pytest.raises(SpiderEyeError, match="EMA weights only"):
         read_weights(known, "raw")
+
+
+def test_a_described_lens_is_that_of_the_cameras(known):
+    job = StitchJob([Path("a.png")], Path("out.png"))
+    described = stitch_job.model_stitcher(replace(job, f_pix=150.0, f_pix_size=400, xi=0.9)).rig
+    assert fingerprint(described) == fingerprint(spider4(150.0, 0.9, 400))
 
 
 def test_the_panorama_is_as_fine_as_the_pictures(known):

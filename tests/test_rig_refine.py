@@ -173,12 +173,12 @@ def test_shots_are_found_by_their_names(tmp_path, pattern):
         for view in (*rig.names, *(f"{name}_mask" for name in rig.names)):
             name = pattern.format(shot=shot, view=view) + ".png"
             write_picture(tmp_path / name, np.zeros((8, 8, 3), np.uint8))
-    shots, notes = find_shots([str(tmp_path)], rig)
-    assert len(shots) == 2
-    for shot, number in zip(shots, ("0001", "0002"), strict=True):
+    found = find_shots([str(tmp_path)], rig)
+    assert len(found.shots) == 2 and not found.left_out
+    for shot, number in zip(found.shots, ("0001", "0002"), strict=True):
         expected = [tmp_path / f"{pattern.format(shot=number, view=v)}.png" for v in rig.names]
         assert list(shot.paths) == expected
-    assert all("no view's name" in note for note in notes)
+    assert all("no view's name" in note for note in found.notes)
 
 
 def test_files_of_several_views_and_of_several_sizes(tmp_path):
@@ -188,7 +188,8 @@ def test_files_of_several_views_and_of_several_sizes(tmp_path):
     rig = Rig(tuple(replace(c, crop=crop) for c, crop in zip(pair, crops, strict=True)))
     for name, height in (("x", 50), ("y", 200)):
         write_picture(tmp_path / f"{name}.png", np.zeros((height, 2 * height, 3), np.uint8))
-    shots, notes = find_shots([str(tmp_path)], rig)
+    found = find_shots([str(tmp_path)], rig)
+    shots, notes = found.shots, [*found.left_out, *found.notes]
     assert [shot.name for shot in shots] == [str(tmp_path / "x"), str(tmp_path / "y")]
     sizes, good, more = reduced_sizes(shots, rig, per_degree=3.0)
     assert sizes == [(100, 50)] and len(good) == 2 and notes == more == []

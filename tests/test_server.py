@@ -197,7 +197,8 @@ def test_bad_uploads_get_a_sentence_and_do_no_harm(client, views):
         (413, "at most 2 MB", sent(bytes(3_000_000))),
         (404, "no model is called 'gpt'", sent(good[0], model="gpt")),
         (404, "no rig is called '../x'", sent(good[0], rig="../x")),
-        (422, "--size is that of a 2:1", sent(good[0], size="64x64")),
+        (422, "size is that of a 2:1", sent(good[0], size="64x64")),
+        (422, "unknown field 'rigg'; known: family, format", sent(good[0], rigg="spider4")),
         (413, "at most 512 pixels wide", sent(good[0], size="2048x1024")),
         (422, "multiple of 16", sent(good[0], size="40x20", model="tiny")),
         (422, "refine takes gain", sent(good[0], refine="tint")),
@@ -209,9 +210,21 @@ def test_bad_uploads_get_a_sentence_and_do_no_harm(client, views):
         assert answer.status_code == status, (words, answer.text)
         error = answer.json()["error"]
         assert words in error and "\n" not in error and "Traceback" not in error, error
+        assert "--" not in error, "options of commands are none of the API's"
     named = sent(good[0], name="../../../etc/passwd")
     assert named.status_code == 200
     assert client.post("/api/stitch", files=files(views), data=GEOMETRIC).status_code == 200
+
+
+def test_bugs_of_ours_are_json_too(models, views, monkeypatch):
+    def fails(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(StitchRequest, "checked", fails)
+    with TestClient(create_app(models, LIMITS), raise_server_exceptions=False) as client:
+        answer = client.post("/api/stitch", files=files(views), data=GEOMETRIC)
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "internal error: ZeroDivisionError"}
 
 
 @pytest.fixture

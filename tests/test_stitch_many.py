@@ -1,6 +1,7 @@
 """Many shots by one command, resumed by the same; views told by their names."""
 
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from spidereye.errors import SpiderEyeError
 from spidereye.interrupt import Interrupt
 from spidereye.pictures import to_uint8
 from spidereye.shot_files import by_name
-from spidereye.stitch_job import StitchJob, size_from, stitch_files
+from spidereye.stitch_files import stitch_files
+from spidereye.stitch_job import StitchJob, size_from
 from spidereye.stitch_many import stitch_shots
 
 NAMES = ("front", "right", "back", "left")
@@ -61,13 +63,13 @@ def test_the_same_command_goes_on_and_another_starts_anew(shots, capsys):
     first = [path.stat().st_mtime_ns for path in panos]
     panos[1].unlink()
     stitch_shots(job(shots))
-    assert "1 panoramas; 2 were there already" in capsys.readouterr().out
+    assert "1 panorama; 2 were there already" in capsys.readouterr().out
     again = [path.stat().st_mtime_ns for path in panos]
     assert again[0] == first[0] and again[2] == first[2] and again[1] > first[1]
     # A picture that was taken anew, and other settings.
     os.utime(shots / "0002" / "left.png")
     stitch_shots(job(shots))
-    assert "1 panoramas; 2 were there already" in capsys.readouterr().out
+    assert "1 panorama; 2 were there already" in capsys.readouterr().out
     stitch_shots(job(shots, kernel="bilinear"))
     assert "3 panoramas, " in capsys.readouterr().out
 
@@ -77,7 +79,11 @@ def test_damaged_and_incomplete_shots_are_named_and_the_others_made(shots, capsy
     (shots / "0001" / "left.png").unlink()
     with pytest.raises(SpiderEyeError, match=r"1 of 2 shots could not be made: shot .*0000.*back"):
         stitch_shots(job(shots), ".png")
-    assert "0001 has no left" in capsys.readouterr().err
+    assert "0001 has no left; left out" in capsys.readouterr().err
+    shutil.rmtree(shots / "0000")
+    stitch_shots(job(shots), ".png")
+    said = capsys.readouterr().out
+    assert "0 panoramas; 1 was there already; 1 incomplete shot was left out, geometric" in said
     assert list(pictures(shots.parent / "panos")) == ["0002.png"]
     with pytest.raises(SpiderEyeError, match=r"suffix '\.gif'"):
         stitch_shots(job(shots), ".gif")

@@ -18,17 +18,20 @@ from spidereye import Stitcher, conditioning, rotation
 from spidereye.camera import Camera
 from spidereye.config import Config
 from spidereye.errors import SpiderEyeError
+from spidereye.given_pictures import check_several
 from spidereye.lenses import UCM
 from spidereye.lenses.families import family
 from spidereye.model import SpiderEyeModel
 from spidereye.pictures import resize_area, to_float, to_uint8
 from spidereye.render import render_each
 from spidereye.rig import Rig, spider4
+from spidereye.rig_files import read_rig, write_rig
 from spidereye.rotation import angle_between
 from spidereye.scenes.scene import Scene
 from spidereye.self_calibration import self_calibrate
 from spidereye.shots import read_shot
-from spidereye.stitch_job import StitchJob, size_from, stitch_files
+from spidereye.stitch_files import stitch_files
+from spidereye.stitch_job import StitchJob, size_from
 from spidereye.trained import Trained
 
 SIDE = 96
@@ -231,6 +234,11 @@ def test_options_that_make_no_sense_are_explained():
         (replace(model, blend="none"), "--blend goes with --method geometric"),
         (replace(model, refine="none", reference_view="front"), "front goes with --refine"),
         (replace(job, images=[Path("-")]), "every picture is missing (-)"),
+        (replace(job, images=[Path("a.png"), Path("./a.png")]), "a.png is given twice"),
+        (replace(job, steps=2), "--steps goes with --method model"),
+        (replace(job, checkpoint="x"), "--checkpoint goes with --method model"),
+        (replace(job, precision="bf16"), "--precision goes with --method model"),
+        (replace(job, rig="tri190", xi=0.9), "--xi describe the lens of spider4, and --rig brings"),
     ):
         with pytest.raises(SpiderEyeError, match=re.escape(words)):
             wrong.check()
@@ -249,6 +257,9 @@ def test_where_no_panorama_can_be_written_is_said_before_any_work(tmp_path):
         (replace(job, output=tmp_path / "file" / "out.png"), "cannot be written: Not a directory"),
         (replace(job, mask=tmp_path / "file" / "m.png"), "cannot be written: Not a directory"),
         (replace(job, output=nowhere[0]), "front.png is one of the pictures: name another"),
+        (replace(job, images=[tmp_path]), "is a folder: give the files of one shot, or --batch"),
+        (replace(job, images=nowhere[:3]), "expected 4 files, front, right, back, left, got 3: "),
+        (replace(job, images=nowhere[1:]), "there is none for front; - in its place stands for"),
         (replace(job, device="gpu"), "device is cpu, cuda, cuda:1 …, got 'gpu'"),
     ):
         with pytest.raises(SpiderEyeError, match=re.escape(words)):
@@ -380,6 +391,33 @@ def test_pictures_of_any_kind_by_order_or_by_name(checkpoint, views):
         geometric()(bright)
     with pytest.raises(SpiderEyeError, match=r"tensor \[3, h, w\] of uint8.* got \[96, 96, 3\]"):
         geometric()([torch.from_numpy(views[0]), *tensors[1:]])
+    with pytest.raises(SpiderEyeError, match=r"expected a list of pictures, .* got one str"):
+        geometric()("front.jpg")
+    with pytest.raises(SpiderEyeError, match=r"got one ndarray"):
+        check_several(views[0])
+
+
+@pytest.mark.filterwarnings("error")
+def test_arrays_that_must_not_be_written_are_read(views):
+    """As NumPy makes them of PIL images."""
+    locked = [view.copy() for view in views]
+    for view in locked:
+        view.setflags(write=False)
+    assert difference(geometric("gain")(locked).picture, geometric("gain")(views).picture) == 0
+
+
+def test_rigs_are_given_by_name_or_file(checkpoint, panorama, tmp_path):
+    rig = mixed_rig()
+    pictures, file = rendered(panorama, rig), tmp_path / "rig.yaml"
+    write_rig(rig, file)
+    expected = Stitcher.geometric(read_rig(file), SIZE)(pictures)
+    stitcher = Stitcher.load(checkpoint)
+    assert difference(Stitcher.geometric(str(file), SIZE)(pictures).picture, expected.picture) == 0
+    for_file = Stitcher.load(checkpoint, rig=file)(pictures)
+    assert difference(stitcher(pictures, rig=file).picture, for_file.picture) == 0
+    assert Stitcher.geometric("tri190", SIZE).rig.names == ("front", "right", "left")
+    with pytest.raises(SpiderEyeError, match=r"no\.yaml is neither a rig file nor a named rig"):
+        stitcher(pictures, rig="no.yaml")
 
 
 def test_a_batch_is_each_of_its_shots(checkpoint, views, shaken):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from made_checkpoints import tiny_checkpoint
 from made_shots import shaken, small_rig, taken, world
+from PIL import Image
 
 from spidereye import Stitcher, stopped_video, video_job
 from spidereye.errors import SpiderEyeError
@@ -337,13 +338,28 @@ def test_nothing_is_left_of_a_video_that_fails(videos, monkeypatch):
     assert {path.name for path in videos[0].parent.iterdir()} == {path.name for path in videos}
 
 
-def test_settings_that_make_no_sense_are_explained(videos):
+def test_settings_that_make_no_sense_are_explained(videos, tmp_path):
     stitch = job(videos).stitch
+    text, still = tmp_path / "left.txt", tmp_path / "left.png"
+    text.write_text("this is no video\n" * 50)
+    Image.new("RGB", (64, 64)).save(still)
     for more, words in (
         ({"stitch": replace(stitch, output=Path("pano.avi"))}, "let it end in .mp4"),
-        ({"stitch": replace(stitch, images=videos[:3])}, "expected 4 videos, front, right"),
+        (
+            {"stitch": replace(stitch, images=videos[:3])},
+            "got 3: there is none for left$",
+        ),
         ({"stitch": replace(stitch, images=[*videos[:3], Path("-")])}, "needs every view"),
         ({"stitch": replace(stitch, images=[*videos[:3], Path("no.mp4")])}, "no.mp4"),
+        (
+            {"stitch": replace(stitch, images=[*videos[:3], text])},
+            "left.txt: not a video: it",
+        ),
+        (
+            {"stitch": replace(stitch, images=[*videos[:3], still])},
+            "left.png: not a video but",
+        ),
+        ({"stitch": replace(stitch, images=[*videos[:3], videos[0]])}, "front.mp4 is given twice"),
         ({"stitch": replace(stitch, size=(66, 33))}, "even numbers of rows"),
         ({"codec": "vp8"}, "--codec takes h264"),
         ({"quality": 60}, "--crf is from 0"),

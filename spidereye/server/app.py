@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +33,7 @@ _NO_PAGE = (
     "The page is not built into this installation: the API is at /api (see /openapi.json).\n"
     "To build it: cd web && npm ci && npm run build\n"
 )
+_FIELDS = {"views", "wait", *(field.name for field in fields(Wanted))}  # of POST /api/stitch
 _LOOK = 0.05  # seconds between looks at a job that somebody waits for
 _ALIVE = 15.0  # seconds after which an event stream says that it is still there
 
@@ -79,6 +81,9 @@ def create_app(models: Models, limits: Limits | None = None) -> FastAPI:
         wait: Annotated[bool, Form(description="answer with the panorama, not a job")] = False,
     ) -> Response:
         """A job that makes the panorama of one shot, or with wait=true the panorama itself."""
+        unknown = sorted(set(await request.form()) - _FIELDS)
+        if unknown:
+            raise Refused(422, f"unknown field {unknown[0]!r}; known: {', '.join(sorted(_FIELDS))}")
         uploads = [Upload(view.filename or "", await view.read()) for view in views]
         described = None
         if rig_file is not None:
@@ -197,6 +202,11 @@ def _explain_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def failed(request: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse({"error": str(error.detail)}, error.status_code)
+
+    @app.exception_handler(Exception)
+    async def bug(request: Request, error: Exception) -> JSONResponse:
+        # Starlette raises it again after the answer, so that the server's log has the trace.
+        return JSONResponse({"error": f"internal error: {type(error).__name__}"}, 500)
 
 
 def _state(job: Job, queue: JobQueue) -> dict[str, Any]:

@@ -124,7 +124,7 @@ class StitchRequest:
         model = wanted.model or models.default
         rig = _rig(models, model, uploads, wanted)
         views = _ordered(uploads, rig)
-        size = None if wanted.size is None else size_from(wanted.size)
+        size = None if wanted.size is None else size_from(wanted.size, "size")
         if size is None:
             widths = [None if view is None else view.size(limits)[0] for view in views]
             size = models.natural_size(model, min(natural_width(rig, widths), limits.width))

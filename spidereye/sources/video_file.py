@@ -33,6 +33,7 @@ from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 
 _EARLY = 0.5  # seconds that the last packet may end before the length that the file announces
+_TEXT, _PICTURES = "tty", ("_pipe", "image2")  # FFmpeg makes films of texts and pictures, too
 _UNNAMED = 2  # matrix coefficients "unspecified" (ITU-T H.273)
 _MOST_REORDERED = 32  # frames; H.264 and HEVC hold back 16 at most
 
@@ -232,6 +233,11 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     except (FFmpegError, OSError, ValueError) as error:
         raise PictureError(f"{path}: not a video that can be read: {_reason(error)}") from error
     with container:
+        kind = container.format.name
+        if kind == _TEXT:
+            raise PictureError(f"{path}: not a video: it is text")
+        if kind.endswith(_PICTURES):
+            raise PictureError(f"{path}: not a video but a picture; `spidereye stitch` takes those")
         if not container.streams.video:
             raise PictureError(f"{path}: there is no video in this file")
         stream = container.streams.video[0]
