@@ -18,6 +18,8 @@ def started(record: Path, settings: str) -> int | None:
             return record.stat().st_mtime_ns
     except FileNotFoundError:
         pass
+    except NotADirectoryError:
+        raise SpiderEyeError(f"{record.parent} is a file: name a folder") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SpiderEyeError(f"{record} cannot be read: {error}; choose another folder") from error
     return None

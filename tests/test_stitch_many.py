@@ -87,6 +87,9 @@ def test_damaged_and_incomplete_shots_are_named_and_the_others_made(shots, capsy
     assert list(pictures(shots.parent / "panos")) == ["0002.png"]
     with pytest.raises(SpiderEyeError, match=r"suffix '\.gif'"):
         stitch_shots(job(shots), ".gif")
+    (shots.parent / "file").touch()
+    with pytest.raises(SpiderEyeError, match="file is a file: name a folder"):
+        stitch_shots(job(shots, output=shots.parent / "file"))
     with pytest.raises(SpiderEyeError, match="lies in the output folder"):
         stitch_shots(job(shots, output=shots))
 
