@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import tiny_settings
 from made_checkpoints import tiny_checkpoint
 from PIL import Image
 from running import ENVIRONMENT, in_process
@@ -85,11 +87,18 @@ def test_the_documented_command_with_small_settings_trains_evaluates_and_saves(s
     assert "(ema)" in result.stdout and (tmp_path / "jobs" / "e" / "results.json").exists()
 
 
-@pytest.fixture
-def trained(tiny_overrides, tmp_path):
-    result = spidereye("train", *tiny_overrides, "run_name=t", "training.max_steps=2")
+@pytest.fixture(scope="module")
+def trained_once(tiny_panoramas, tmp_path_factory):
+    runs = tmp_path_factory.mktemp("trained")
+    given = [*tiny_settings(tiny_panoramas, runs), "run_name=t", "training.max_steps=2"]
+    result = spidereye("train", *given)
     assert result.returncode == 0, result.stderr
-    return tmp_path / "runs" / "jobs" / "t" / "last"
+    return runs / "jobs" / "t"
+
+
+@pytest.fixture
+def trained(trained_once, tmp_path):
+    return shutil.copytree(trained_once, tmp_path / "runs" / "jobs" / "t") / "last"
 
 
 @pytest.fixture
@@ -174,7 +183,7 @@ def test_a_model_that_takes_cameras_takes_any_rig(tiny_panoramas, tmp_path):
     assert 0.75 < seen.mean() < 0.9
     truth = np.asarray(Image.open(panorama)).astype(float)  # 64x32 as the model's
     assert np.abs(np.asarray(Image.open(output)) - truth)[seen].mean() < 6
-    job = StitchJob([*paths, paths[0]], output, rig="tri190", checkpoint=str(spherical))
+    job = StitchJob([*paths, panorama], output, rig="tri190", checkpoint=str(spherical))
     plain = str(tiny_checkpoint(tmp_path / "plain", "concat_conv"))
     for wrong, words in (
         (job, "expected 3 pictures, front, right, left in this order, got 4"),

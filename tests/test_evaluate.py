@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import tiny_settings
 from PIL import Image
 
 from spidereye import jobs, stitch_rows
@@ -24,14 +26,17 @@ from spidereye.train import train
 ALL = f"evaluation.protocols=[{','.join(PROTOCOLS)}]"
 
 
+@pytest.fixture(scope="module")
+def trained_once(tiny_panoramas, tmp_path_factory):
+    given = tiny_settings(tiny_panoramas, tmp_path_factory.mktemp("trained"))
+    given += ["run_name=t", "training.max_steps=6", "training.lr=0.05"]
+    return train(load_config("SpiderEye360", given))
+
+
 @pytest.fixture
-def trained(tiny_overrides):
-    return train(
-        load_config(
-            "SpiderEye360",
-            [*tiny_overrides, "run_name=t", "training.max_steps=6", "training.lr=0.05"],
-        )
-    )
+def trained(trained_once, tiny_overrides) -> Path:
+    """The run `t` among those of the test."""
+    return shutil.copytree(trained_once, runs_of(tiny_overrides) / "t")
 
 
 def evaluation(overrides, run_name, *more):

@@ -225,7 +225,8 @@ def test_float32_is_right_to_its_precision(name):
 
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True, width=32)
-NASTY = [0.0, -0.0, 1.0, -1.0, 1e-45, 1e-30, 1e30, 3e38, math.inf, -math.inf, math.nan, 63.2, 56.9]
+NASTY = [0.0, -0.0, 1.0, -1.0, 1e-45, 1e-30, 1e30, 3e38, math.inf, -math.inf, math.nan, 63.2, 56.9,
+         11463.0]  # fmt: skip
 
 
 @lenses

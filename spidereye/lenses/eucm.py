@@ -10,6 +10,8 @@ from torch import Tensor
 from spidereye.errors import SpiderEyeError
 from spidereye.lenses.lens import Component, Lens, Mask, lift
 
+_DEEPEST = -1e18  # of z, in single precision too the square of it is a number
+
 
 @dataclass(frozen=True)
 class EUCM(Lens):
@@ -76,4 +78,5 @@ def depth_of(alpha: Float[Tensor, "*b"], r2: Component) -> tuple[Component, Mask
     root = 1 - (2 * alpha - 1) * r2
     # Both bounds matter for α = 1 only, on the rim: a finite gradient, and 0/0 = 0.
     denominator = alpha * root.clamp_min(1e-30).sqrt() + 1 - alpha
-    return (1 - alpha * alpha * r2) / denominator.clamp_min(1e-15), root >= 0
+    z = (1 - alpha * alpha * r2) / denominator.clamp_min(1e-15)
+    return z.clamp_min(_DEEPEST), root >= 0  # beyond the rim -∞ is not far, and ∞/∞ would follow
