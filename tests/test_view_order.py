@@ -22,12 +22,12 @@ def restored(given: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(given[number] for number in order)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(4))
 def test_every_wrong_order_is_noticed_and_no_right_one(seed):
     """A rig of four equal lenses all round looks the same when it is turned by a quarter."""
     rig = small_rig()
     views = taken(world(seed), shaken(rig, seed), seed)
-    for given in permutations(range(4)):
+    for given in list(permutations(range(4)))[seed::4]:
         found = better_order([views[number] for number in given], rig.cameras, math.inf)
         if given in TURNED:
             assert found is None
