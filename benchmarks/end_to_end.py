@@ -33,6 +33,7 @@ from spidereye.trained import Trained
 from spidereye.whole_files import write_whole
 
 EAGER = "eager"
+FORMS = (EAGER, "compiled", "onnx")
 
 
 def make_checkpoint(folder: Path, decoder: str, width: int, side: int) -> int:
@@ -83,6 +84,7 @@ def main() -> None:
     parser.add_argument("--encoder-width", type=int, default=128)
     parser.add_argument("--side", type=int, default=128, help="of a view, pixels")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=FORMS, help="eager as well")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/end_to_end.json"))
     arguments = parser.parse_args()
     found = {}
@@ -94,7 +96,7 @@ def main() -> None:
         print(f"exported: differs by {exported.difference:.1e}", file=sys.stderr, flush=True)
         plain = {"folder": str(folder), "file": str(file), "runs": arguments.runs, "tuned": True}
         for what in ("networks", "Stitcher"):
-            for form in (EAGER, "compiled", "onnx"):
+            for form in dict.fromkeys((EAGER, *arguments.forms)):
                 result = run_case(__file__, {**plain, "what": what, "form": form})
                 found[what, form] = result
                 said = result.get("failed") or result["seconds"]

@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("--decoder", default="M")
     parser.add_argument("--runs", type=int, default=3, help="steps that are timed")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="plain as well")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/train_step.json"))
     arguments = parser.parse_args()
     shared = {
@@ -111,7 +112,8 @@ def main() -> None:
         for key in ("side", "batch", "encoder_width", "decoder", "runs", "device")
     }
     found = {}
-    for name, row in (ROWS | (ON_GPUS if arguments.device != "cpu" else {})).items():
+    wanted = {name: ROWS[name] for name in dict.fromkeys(("plain", *arguments.rows))}
+    for name, row in (wanted | (ON_GPUS if arguments.device != "cpu" else {})).items():
         found[name] = run_case(__file__, {**shared, **row})
         print(
             name, found[name].get("failed") or found[name]["seconds"], file=sys.stderr, flush=True
