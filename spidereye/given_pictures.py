@@ -1,5 +1,7 @@
 """What people give as a picture, from Python: a path, a PIL image, an array or a tensor."""
 
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,9 @@ Picture = str | Path | Image.Image | np.ndarray | Tensor
 
 
 def check_several(images: object) -> None:
-    """SpiderEyeError for one picture where a list of them is expected."""
-    one = isinstance(images, str | Path | Image.Image)
-    if one or (isinstance(images, np.ndarray | Tensor) and images.ndim < 4):
+    """SpiderEyeError for what is no list of pictures, one of them above all."""
+    several = isinstance(images, Sequence | Mapping) and not isinstance(images, str | bytes)
+    if not several and not (isinstance(images, np.ndarray | Tensor) and images.ndim == 4):
         raise SpiderEyeError(
             "expected a list of pictures, or a dict of them by the names of the views, got one "
             f"{type(images).__name__}"
@@ -66,6 +68,12 @@ def _from_tensor(image: Tensor) -> UInt8[np.ndarray, "h w 3"]:
     sound = tensor.ndim == 3 and tensor.shape[0] == 3
     if sound and tensor.is_floating_point():
         sound = bool((tensor.abs() <= 1).all())
+        if sound and bool((tensor >= 0).all()):
+            warnings.warn(
+                "a tensor of floats that are all 0 or more is taken as half as bright as it could "
+                "be: they are of [-1, 1]; if yours are of [0, 1], give 2·x - 1",
+                stacklevel=2,
+            )
         tensor = to_uint8(tensor.float())
     if not sound or tensor.dtype != torch.uint8:
         raise SpiderEyeError(

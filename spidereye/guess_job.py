@@ -24,6 +24,7 @@ from spidereye.rig_guess import (
     read_level,
 )
 from spidereye.rig_poses import direction_at, levelled, poses_of
+from spidereye.shot_files import by_name
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def guess_file(pictures: Sequence[str], output: Path, options: GuessOptions) -> 
         raise SpiderEyeError(f"-o {output}: a rig file ends in .yaml")
     rig, views, lens = guess([read_level(name) for name in pictures], options)
     write_rig(rig, output)
+    _say_names(pictures, rig)
     _say(output, rig, views, lens)
 
 
@@ -140,4 +142,15 @@ def _say(output: Path, rig: Rig, views: Sequence[FoundView], lens: LensGuess) ->
         "view is which, and the way up (--order, --roll, --up); then stitch a shot: what shows "
         "twice all along where two views meet asks for another --fov or --family"
     )
-    print(f"{output}: {len(rig.cameras)} views, {', '.join(rig.names)}")
+    count = len(rig.cameras)
+    print(f"{output}: {count} view{'s' * (count != 1)}, {', '.join(rig.names)}")
+
+
+def _say_names(pictures: Sequence[str], rig: Rig) -> None:
+    """That the pictures' names tell another order of the views than the one taken, if they do."""
+    given = [Path(picture) for picture in pictures]
+    if by_name(given, rig) != given:
+        notes_console().print(
+            f"WARNING: the pictures are taken in the order {', '.join(rig.names)}, and their names "
+            "tell another, which stitching goes by; give them in this order, or --order"
+        )

@@ -1,10 +1,27 @@
 """How large a panorama of given pictures should be: as fine as they are."""
 
 from collections.abc import Sequence
+from numbers import Integral
 
 from spidereye.coverage import angular_resolution
+from spidereye.errors import SpiderEyeError
 from spidereye.rig import Rig
 from spidereye.shots import calibrated_sizes, files_of
+
+
+def checked_size(size: object, twice: bool = True) -> tuple[int, int]:
+    """(W, H) as it is. Raises SpiderEyeError for what is no size of a panorama.
+
+    twice: whether W has to be 2H; else that is for others to say."""
+    if isinstance(size, Sequence) and len(size) == 2:
+        width, height = size
+        if isinstance(width, Integral) and isinstance(height, Integral):
+            width, height = int(width), int(height)
+            if not twice or width == 2 * height > 0:
+                return width, height
+    raise SpiderEyeError(
+        f"the size of a panorama is (W, H) in pixels with W = 2H, as (1024, 512), got {size!r}"
+    )
 
 
 def natural_width(rig: Rig, file_widths: Sequence[int | None]) -> int:

@@ -53,6 +53,11 @@ def load_rig(name_or_path: AnyRig) -> Rig:
     read_rig, and names the named rigs where there is neither."""
     if isinstance(name_or_path, Rig):
         return name_or_path
+    if not isinstance(name_or_path, str | Path):
+        raise SpiderEyeError(
+            f"a rig is a Rig, a file or a name ({', '.join(NAMED_RIGS)}), got "
+            f"{type(name_or_path).__name__}"
+        )
     if str(name_or_path) in NAMED_RIGS:
         return NAMED_RIGS[str(name_or_path)]()
     path = Path(name_or_path)

@@ -26,10 +26,12 @@ _LAG = 1.0  # seconds in which colours come 1 - 1/e of their way
 
 @dataclass(frozen=True)
 class Poses:
-    """rig: with the rotations of the whole video.   misalignment: that is left, the median."""
+    """rig: with the rotations of the whole video.   misalignment: that is left, the median.
+    notes: on the first of its moments."""
 
     rig: Rig
     misalignment: float
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, stitcher: Stitcher, shots: Iterable[Images]) -> "Poses":
@@ -43,7 +45,7 @@ class Poses:
             for n, camera in enumerate(stitcher.rig.cameras)
         )
         left = float(np.median([one.misalignment for one in seen]))
-        return cls(replace(stitcher.rig, cameras=cameras), left)
+        return cls(replace(stitcher.rig, cameras=cameras), left, tuple(seen[0].notes))
 
 
 class SteadyCalibration:
@@ -99,7 +101,7 @@ class SteadyCalibration:
         colours = [what for what in self._stitcher.refine if what == "gain"]
         found = self._stitcher.calibrate(images, self._poses.rig, colours)
         if found is None:  # rotations alone, which are known
-            found = self._unrefined()
+            found = replace(self._unrefined(), notes=list(self._poses.notes))
         return replace(found, misalignment=self._poses.misalignment)
 
 

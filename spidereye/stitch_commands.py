@@ -73,8 +73,8 @@ def stitch(
         bool, typer.Option("--batch", help="every shot in folders or patterns, to a folder")
     ] = False,
     suffix: Annotated[
-        str, typer.Option("--format", help="with --batch: jpg | png | webp | tif")
-    ] = "jpg",
+        str | None, typer.Option("--format", help="with --batch: jpg (default) | png | webp | tif")
+    ] = None,
 ) -> None:
     """The views of one shot to one panorama file, or with --batch of many shots to a folder.
 
@@ -84,6 +84,7 @@ def stitch(
 
         spidereye stitch shots/ -o panoramas/ --batch --rig rig.yaml --checkpoint mine@best
     """
+    from spidereye.errors import SpiderEyeError
     from spidereye.stitch_files import stitch_files
     from spidereye.stitch_job import StitchJob, size_from
     from spidereye.stitch_many import stitch_shots
@@ -94,7 +95,9 @@ def stitch(
         compile, refine, reference_view, blend, kernel, mask, batch,
     )  # fmt: skip
     if batch:
-        stitch_shots(job, f".{suffix.lstrip('.')}")
+        stitch_shots(job, f".{(suffix or 'jpg').lstrip('.')}")
+    elif suffix is not None:
+        raise SpiderEyeError("--format goes with --batch: one panorama is what -o ends in")
     else:
         stitch_files(job)
 

@@ -22,7 +22,7 @@ from spidereye.shots import file_labels, widths_of
 from spidereye.stitch_job import MISSING, StitchJob, geometric_stitcher, model_stitcher, rig_of
 from spidereye.stitched import Correction, Panorama
 from spidereye.stitcher import Stitcher
-from spidereye.whole_files import check_place, write_whole
+from spidereye.whole_files import write_whole
 
 
 def stitch_files(job: StitchJob) -> None:
@@ -35,10 +35,7 @@ def stitch_files(job: StitchJob) -> None:
                 "every shot in it"
             )
     check_suffix(job.output)
-    for path in filter(None, (job.output, job.mask)):
-        if path.resolve() in {picture.resolve() for picture in job.pictures if picture}:
-            raise SpiderEyeError(f"{path} is one of the pictures: name another file to write")
-        check_place(path)
+    job.check_output()
     console = notes_console()
     if job.method == "model":
         stitcher = model_stitcher(job)

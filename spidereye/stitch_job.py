@@ -14,6 +14,7 @@ from spidereye.self_calibration import REFINEMENTS
 from spidereye.stitcher import Stitcher
 from spidereye.stitching import BLENDS
 from spidereye.view_sampling import KERNELS
+from spidereye.whole_files import check_place
 
 MISSING = "-"  # in place of a picture
 _WIDEST = 16384  # pixels of a panorama: wider ones do not fit into the memory of most machines
@@ -112,6 +113,14 @@ class StitchJob:
                 raise SpiderEyeError(
                     f"{option} goes with --method geometric; a checkpoint has its own"
                 )
+
+    def check_output(self) -> None:
+        """SpiderEyeError for files to write that are pictures of the job or have no place."""
+        given = {picture.resolve() for picture in self.pictures if picture is not None}
+        for path in filter(None, (self.output, self.mask)):
+            if path.resolve() in given:
+                raise SpiderEyeError(f"{path} is one of the views: name another file to write")
+            check_place(path)
 
     def _check_pictures(self) -> None:
         given = [picture for picture in self.pictures if picture is not None]

@@ -18,7 +18,7 @@ from spidereye.errors import SpiderEyeError
 from spidereye.interrupt import Interrupt, stop_after_step
 from spidereye.panorama_metadata import write_panorama
 from spidereye.picture_writing import check_suffix
-from spidereye.pictures import PictureError
+from spidereye.pictures import PICTURE_SUFFIXES, PictureError
 from spidereye.progress import notes_console, progress
 from spidereye.resuming import is_done, started
 from spidereye.rig import Rig, fingerprint
@@ -45,6 +45,9 @@ def stitch_shots(job: StitchJob, suffix: str = ".jpg") -> None:
     """
     job.check()
     check_suffix(job.output / f"panorama{suffix}")
+    for folder in filter(None, (job.output, job.mask)):
+        if folder.suffix.lower() in PICTURE_SUFFIXES:
+            raise SpiderEyeError(f"{folder}: with --batch a folder is written, not a picture")
     console = notes_console()
     names = [str(image) for image in job.images]
     stitcher = model_stitcher(job) if job.method == "model" else None
@@ -72,9 +75,10 @@ def stitch_shots(job: StitchJob, suffix: str = ".jpg") -> None:
             except SpiderEyeError as error:
                 bad.append(f"shot {shot.name}: {error}")
             meter.advance(say=shot.name)
+    made = _counts(len(todo) - len(bad), done, len(found.left_out))
+    print(f"{job.output}: {made}, {stitcher.origin}")
     if bad:
         raise SpiderEyeError(listed(f"{len(bad)} of {len(shots)} shots could not be made", bad))
-    print(f"{job.output}: {_counts(len(todo), done, len(found.left_out))}, {stitcher.origin}")
 
 
 def _counts(made: int, before: int, left_out: int) -> str:

@@ -3,7 +3,7 @@ seen and what was changed of its views."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -88,7 +88,7 @@ class ReadyShot:
         missing = tuple(camera.name for camera, file in pairs if listed[file] is None)
         if all_views:
             there, seeing = with_black(listed, rig), rig
-        notes: tuple[str, ...] = ()
+        notes = ()
         if reference is not None and rig.names[reference] in missing:
             notes = (
                 f"{rig.names[reference]} is the reference but missing: colours and poses are those "
@@ -103,7 +103,7 @@ class ReadyShot:
             radius = shot.rig.sphere_radius
             found = self_calibrate(small.views, small.rig.cameras, refine, reference, radius)
             if found.misalignment > _FAR_OFF or found.unlike:
-                notes += order_notes(small, rig)
+                found = replace(found, notes=[*order_notes(small, rig), *found.notes])
         return cls(shot, seeing, missing, found, notes)
 
     def panorama(
@@ -133,7 +133,8 @@ def order_notes(shot: Shot, rig: Rig) -> tuple[str, ...]:
     moves = [f"{names[n]}'s for {names[place]}" for place, n in enumerate(order) if n != place]
     return (
         f"the views agree far better with other pictures in their places: {', '.join(moves)}; are "
-        f"they in the rig's order, {', '.join(rig.names)}?",
+        f"they in the rig's order, {', '.join(rig.names)}? Overlaps tell it but for a turn of the "
+        "whole",
     )
 
 

@@ -15,7 +15,7 @@ import torch
 from spidereye.checkpoint import Weights
 from spidereye.config import Config
 from spidereye.errors import SpiderEyeError
-from spidereye.natural_size import natural_width
+from spidereye.natural_size import checked_size, natural_width
 from spidereye.precision import device_named
 from spidereye.recent import Recent
 from spidereye.rig import Rig
@@ -53,7 +53,7 @@ class Stitcher:
         fits: bool = False,
     ):
         """See `geometric` and `load`. fits: panoramas are as fine as the pictures: see `fitted`."""
-        self.rig, self.size, self.fits = rig, size, fits
+        self.rig, self.size, self.fits = rig, checked_size(size), fits
         self._sizes = Recent(_SIZES)
         self._again = partial(
             Stitcher, device=device, refine=refine, reference_view=reference_view,
@@ -62,6 +62,8 @@ class Stitcher:
         self.origin = "geometric stitch" if trained is None else trained.origin
         self.device = device_named(device)
         self.config = Config() if trained is None else trained.config
+        # As commands have it: Python would take it for its letters.
+        refine = refine.replace(" ", "").split(",") if isinstance(refine, str) else refine
         if refine is None:
             refine = () if trained is None else self.config.ssdd.refine
         for name, values, choices in (

@@ -12,6 +12,7 @@ from spidereye.config import Config
 from spidereye.config_files import config_from_dict
 from spidereye.errors import SpiderEyeError
 from spidereye.model import SpiderEyeModel, as_used
+from spidereye.natural_size import checked_size
 from spidereye.onnx_networks import OnnxNetworks
 from spidereye.precision import check_precision
 from spidereye.released import released
@@ -68,7 +69,7 @@ class Trained:
         """The same networks for panoramas of (W, H), W = 2H; the views that the encoder sees grow
         in proportion. Raises SpiderEyeError for sizes that they do not divide, and for an ONNX
         file, which has one size."""
-        own = self.config.panorama_size
+        own, size = self.config.panorama_size, checked_size(size, twice=False)
         if size == own:
             return self
         if isinstance(self.networks, OnnxNetworks):

@@ -59,6 +59,9 @@ class VideoJob:
                 f"{self.stitch.output}: the video is written as MP4; let it end in "
                 f"{' or '.join(SUFFIXES)}"
             )
+        self.stitch.check_output()
+        if not self.smooth and self.stitch.method == "geometric":
+            raise SpiderEyeError("--no-smooth goes with --method model: nothing else is smoothed")
         if None in self.stitch.pictures:
             raise SpiderEyeError("a video needs every view: - is for pictures only")
         if self.codec not in CODECS:

@@ -282,3 +282,8 @@ def test_what_was_found_and_assumed_is_said(panorama, tmp_path, capfd):
     assert "front: shot_0.png: image circle found: centre (152." in said
     assert "assumed, not measured: equidistant, 190°" in said
     assert "coverage: " in said and "WARNING: the views see only" in said
+    wrong = [str(Path(path).rename(tmp_path / f"{name}.png")) for path, name in
+             zip(paths, ("left", "right", "back", "front"), strict=True)]  # fmt: skip
+    for pictures, warned in ((wrong, True), ([wrong[3], *wrong[1:3], wrong[0]], False)):
+        guess_file(pictures, tmp_path / "rig.yaml", GuessOptions(fov=190))
+        assert ("names tell another" in " ".join(capfd.readouterr().err.split())) == warned

@@ -100,6 +100,17 @@ def test_a_panorama_is_what_python_would_make(client, views, models):
     assert opened(client.post("/api/stitch", files=files(views), data=other).content).shape[0] == 64
 
 
+def test_views_may_be_left_out_where_names_tell_which(client, views, models):
+    rig, three = models.rigs["spider4"], [2, 0, 1]
+    named = files([views[i] for i in three], [NAMES[i] for i in three])
+    answer = client.post("/api/stitch", files=named, data=GEOMETRIC)
+    expected = Stitcher.geometric(rig, (128, 64))([*views[:3], None]).picture
+    np.testing.assert_array_equal(opened(answer.content), expected)
+    unnamed = files(views[:3], ("1", "2", "3"))
+    answer = client.post("/api/stitch", files=unnamed, data=GEOMETRIC)
+    assert answer.status_code == 422 and "may be left out where" in answer.json()["error"]
+
+
 def test_a_job_is_followed_to_its_end(client, views):
     answer = client.post("/api/stitch", files=files(views), data={"refine": "gain,rotation"})
     assert answer.status_code == 202
@@ -204,8 +215,11 @@ def test_bad_uploads_get_a_sentence_and_do_no_harm(client, views):
         (422, "refine takes gain", sent(good[0], refine="tint")),
         (422, "format is one of", sent(good[0], format="gif")),
         (422, "steps", sent(good[0], steps="many")),
-        (422, "steps are 1 to 100", sent(good[0], steps="1000000")),
-        (422, "views", client.post("/api/stitch", data=GEOMETRIC)),
+        (422, "steps are 1 to 100", sent(good[0], steps="1000000", model="tiny")),
+        (422, "steps go with a model", sent(good[0], steps="4")),
+        (422, "send one of them", sent(good[0], rig="spider4", fov="190")),
+        (422, "family goes with fov", sent(good[0], family="equidistant")),
+        (422, "field `views` is missing", client.post("/api/stitch", data=GEOMETRIC)),
     ):
         assert answer.status_code == status, (words, answer.text)
         error = answer.json()["error"]

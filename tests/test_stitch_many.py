@@ -79,7 +79,9 @@ def test_damaged_and_incomplete_shots_are_named_and_the_others_made(shots, capsy
     (shots / "0001" / "left.png").unlink()
     with pytest.raises(SpiderEyeError, match=r"1 of 2 shots could not be made: shot .*0000.*back"):
         stitch_shots(job(shots), ".png")
-    assert "0001 has no left; left out" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "0001 has no left; left out" in said.err
+    assert "1 panorama; 1 incomplete shot was left out, geometric" in said.out
     shutil.rmtree(shots / "0000")
     stitch_shots(job(shots), ".png")
     said = capsys.readouterr().out
@@ -90,6 +92,8 @@ def test_damaged_and_incomplete_shots_are_named_and_the_others_made(shots, capsy
     (shots.parent / "file").touch()
     with pytest.raises(SpiderEyeError, match="file is a file: name a folder"):
         stitch_shots(job(shots, output=shots.parent / "file"))
+    with pytest.raises(SpiderEyeError, match=r"p\.jpg: with --batch a folder is written"):
+        stitch_shots(job(shots, output=shots.parent / "p.jpg"))
     with pytest.raises(SpiderEyeError, match="lies in the output folder"):
         stitch_shots(job(shots, output=shots))
 

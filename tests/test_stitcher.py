@@ -22,6 +22,7 @@ from spidereye.given_pictures import check_several
 from spidereye.lenses import UCM
 from spidereye.lenses.families import family
 from spidereye.model import SpiderEyeModel
+from spidereye.natural_size import checked_size
 from spidereye.pictures import resize_area, to_float, to_uint8
 from spidereye.render import render_each
 from spidereye.rig import Rig, spider4
@@ -256,7 +257,7 @@ def test_where_no_panorama_can_be_written_is_said_before_any_work(tmp_path):
         (replace(job, output=tmp_path / "out.bmp"), "cannot write pictures with suffix '.bmp'"),
         (replace(job, output=tmp_path / "file" / "out.png"), "cannot be written: Not a directory"),
         (replace(job, mask=tmp_path / "file" / "m.png"), "cannot be written: Not a directory"),
-        (replace(job, output=nowhere[0]), "front.png is one of the pictures: name another"),
+        (replace(job, output=nowhere[0]), "front.png is one of the views: name another"),
         (replace(job, images=[tmp_path]), "is a folder: give the files of one shot, or --batch"),
         (replace(job, images=nowhere[:3]), "expected 4 files, front, right, back, left, got 3: "),
         (replace(job, images=nowhere[1:]), "there is none for front; - in its place stands for"),
@@ -404,6 +405,22 @@ def test_arrays_that_must_not_be_written_are_read(views):
     for view in locked:
         view.setflags(write=False)
     assert difference(geometric("gain")(locked).picture, geometric("gain")(views).picture) == 0
+
+
+def test_sizes_are_those_of_panoramas():
+    for wrong in (512, "512x256", (256, 512), (512, 300), (0, 0), (64.0, 32.0), (1, 2, 3)):
+        with pytest.raises(SpiderEyeError, match=r"is \(W, H\) in pixels with W = 2H, .* got"):
+            checked_size(wrong)
+    assert checked_size((np.int64(64), 32)) == (64, 32)
+    with pytest.raises(SpiderEyeError, match=r"got \(256, 512\)"):
+        Stitcher.geometric(RIG, (256, 512))
+
+
+def test_what_is_meant_otherwise_is_understood_or_said(views):
+    assert Stitcher.geometric(RIG, SIZE, refine="gain, rotation").refine == BOTH
+    halves = [torch.from_numpy(view).permute(2, 0, 1) / 255 for view in views]
+    with pytest.warns(UserWarning, match=r"if yours are of \[0, 1\], give 2·x - 1"):
+        geometric()(halves)
 
 
 def test_rigs_are_given_by_name_or_file(checkpoint, panorama, tmp_path):

@@ -338,6 +338,18 @@ def test_nothing_is_left_of_a_video_that_fails(videos, monkeypatch):
     assert {path.name for path in videos[0].parent.iterdir()} == {path.name for path in videos}
 
 
+@pytest.mark.parametrize("refine", ["rotation", "gain,rotation"])
+def test_views_in_each_others_places_are_named(tmp_path, scene, refine, capsys):
+    front, right, back, left = scene
+    wrong = [
+        write(tmp_path / f"{name}.mp4", [view, view])
+        for name, view in zip("abcd", (front, left, back, right), strict=True)
+    ]
+    stitch_videos(replace(job(wrong), stitch=replace(job(wrong).stitch, refine=refine)))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "in their places: left's for right, right's for left; are they in the rig's" in said
+
+
 def test_settings_that_make_no_sense_are_explained(videos, tmp_path):
     stitch = job(videos).stitch
     text, still = tmp_path / "left.txt", tmp_path / "left.png"
@@ -361,6 +373,8 @@ def test_settings_that_make_no_sense_are_explained(videos, tmp_path):
         ),
         ({"stitch": replace(stitch, images=[*videos[:3], videos[0]])}, "front.mp4 is given twice"),
         ({"stitch": replace(stitch, size=(66, 33))}, "even numbers of rows"),
+        ({"stitch": replace(stitch, output=videos[0])}, "front.mp4 is one of the views"),
+        ({"smooth": False}, "--no-smooth goes with --method model"),
         ({"codec": "vp8"}, "--codec takes h264"),
         ({"quality": 60}, "--crf is from 0"),
         ({"start": -1.0}, "--start is 0 or more"),

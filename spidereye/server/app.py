@@ -197,7 +197,9 @@ def _explain_errors(app: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"][1:])
-        return JSONResponse({"error": f"{field}: {first['msg']}"}, 422)
+        missing = first["type"] == "missing"
+        said = f"the field `{field}` is missing" if missing else f"{field}: {first['msg']}"
+        return JSONResponse({"error": said}, 422)
 
     @app.exception_handler(HTTPException)
     async def failed(request: Request, error: HTTPException) -> JSONResponse:

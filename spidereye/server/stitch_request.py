@@ -24,8 +24,8 @@ from spidereye.rig import Rig
 from spidereye.rig_files import rig_from
 from spidereye.self_calibration import REFINEMENTS
 from spidereye.server.limits import Limits, Refused
-from spidereye.server.models import Models
-from spidereye.shot_files import by_name
+from spidereye.server.models import GEOMETRIC, Models
+from spidereye.shot_files import by_name, unnamed
 from spidereye.shots import calibrated_sizes
 from spidereye.stitch_job import size_from
 from spidereye.stitched import Panorama
@@ -122,6 +122,8 @@ class StitchRequest:
         for upload in uploads:
             upload.size(limits)
         model = wanted.model or models.default
+        if wanted.steps is not None and model == GEOMETRIC:
+            raise Refused(422, "steps go with a model: the geometric stitch has no networks")
         rig = _rig(models, model, uploads, wanted)
         views = _ordered(uploads, rig)
         size = None if wanted.size is None else size_from(wanted.size, "size")
@@ -179,9 +181,14 @@ def _refusing() -> Iterator[None]:
 
 
 def _rig(models: Models, model: str, uploads: Sequence[Upload], wanted: Wanted) -> Rig:
+    guessed = wanted.fov is not None or wanted.family is not None
+    if (wanted.rig is not None) + (wanted.rig_file is not None) + guessed > 1:
+        raise Refused(422, "a rig is one of rig, rig_file, and fov with family: send one of them")
+    if wanted.family is not None and wanted.fov is None:
+        raise Refused(422, "family goes with fov, the lens's field of view in degrees")
     if wanted.rig_file is not None:
         return _uploaded_rig(wanted.rig_file)
-    if wanted.fov is not None or wanted.family is not None:
+    if guessed:
         options = GuessOptions(family=wanted.family, fov=wanted.fov, order=wanted.order)
         levels = [(str(one.label), brightest(None, one.picture())) for one in uploads]
         return guess(levels, options)[0]
@@ -202,15 +209,17 @@ def _uploaded_rig(upload: Upload) -> Rig:
 def _ordered(uploads: Sequence[Upload], rig: Rig) -> tuple[Upload | None, ...]:
     """One for each file of the rig: by name where names tell it, else in the order they came."""
     expected = len(calibrated_sizes(rig))
-    if len(uploads) != expected:
+    # Labels of equal names would be taken for each other.
+    numbered = {Path(str(number)) / one.label.name: one for number, one in enumerate(uploads)}
+    lacking = unnamed(list(numbered), rig)
+    if len(uploads) + len(lacking) != expected:
         raise Refused(
             422,
             f"this rig takes {expected} pictures ({', '.join(rig.names)}), got {len(uploads)}; "
-            "choose another rig, or send what it takes",
+            "choose another rig, or send what it takes; one may be left out where each file bears "
+            "the name of its view, as front.jpg",
         )
-    # Labels of equal names would be taken for each other.
-    numbered = {Path(str(number)) / one.label.name: one for number, one in enumerate(uploads)}
-    ordered = by_name(list(numbered), rig)
+    ordered = by_name([*numbered, *(None for _ in lacking)], rig)
     return tuple(None if path is None else numbered[path] for path in ordered)
 
 
