@@ -229,19 +229,30 @@ def strangers(
     return reasons
 
 
+def disagreement(readings: Readings) -> tuple[float, float]:
+    """The sum of squared differences over all pairs of views that see a ray, and of their weights.
+    Colours have to be compensated."""
+    differences = total = 0.0
+    for i in range(len(readings.colour)):
+        for j in range(i):
+            both = readings.weight[i] * readings.weight[j]
+            differences += float((both * (readings.colour[i] - readings.colour[j]).square()).sum())
+            total += float(both.sum())
+    return differences, total
+
+
 def misalignment(readings: Readings, angle: float) -> float:
     """Radians by which views are off each other: the root mean square of their differences, as a
     multiple of how much their colours change per radian; 0 up to the comparison's angle, which
     views of different sharpness reach. Colours have to be compensated."""
-    differences = slopes = total = 0.0
+    differences, total = disagreement(readings)
+    slopes = 0.0
     # The square per radian, half of it along either direction.
     change = (readings.slope * readings.resolution[:, None, None, None]).square().sum(1) / 2
     for i in range(len(readings.colour)):
         for j in range(i):
             both = readings.weight[i] * readings.weight[j]
-            differences += float((both * (readings.colour[i] - readings.colour[j]).square()).sum())
             slopes += float((both * (change[i] + change[j]) / 2).sum())
-            total += float(both.sum())
     if slopes == 0 or differences < _NOISE**2 * total:
         return 0.0
     return math.sqrt(max(0.0, differences / slopes - angle**2))

@@ -59,7 +59,8 @@ class StitchJob:
     @property
     def describes_lens(self) -> bool:
         """Whether a lens of spider4 is described."""
-        return (self.f_pix, self.f_pix_size, self.xi) != (220.0, 560, 0.85)
+        own = StitchJob.f_pix, StitchJob.f_pix_size, StitchJob.xi
+        return (self.f_pix, self.f_pix_size, self.xi) != own
 
     @property
     def pictures(self) -> list[Path | None]:
@@ -98,21 +99,17 @@ class StitchJob:
                 "own: give one or the other"
             )
         if self.method == "geometric":
-            self._check_options_of_models()
+            self._check_left_alone(
+                ("checkpoint", "weights", "steps", "seed", "precision", "compile"),
+                "--method model: the geometric stitch has no networks",
+            )
             return
         if self.checkpoint is None and RELEASED not in released():
             raise SpiderEyeError(
                 "--method model needs --checkpoint (a folder or run_name[@best]); without one use "
                 "--method geometric"
             )
-        for option, value, default in (
-            ("--blend", self.blend, "feather"),
-            ("--kernel", self.kernel, "lanczos"),
-        ):
-            if value != default:
-                raise SpiderEyeError(
-                    f"{option} goes with --method geometric; a checkpoint has its own"
-                )
+        self._check_left_alone(("blend", "kernel"), "--method geometric; a checkpoint has its own")
 
     def check_output(self) -> None:
         """SpiderEyeError for files to write that are pictures of the job or have no place."""
@@ -128,23 +125,17 @@ class StitchJob:
             raise SpiderEyeError("every picture is missing (-): give at least one")
         if self.batch:
             return
-        for number, picture in enumerate(given):
-            if picture.resolve() in {other.resolve() for other in given[:number]}:
+        before: set[Path] = set()
+        for picture in given:
+            if picture.resolve() in before:
                 raise SpiderEyeError(f"{picture} is given twice: every view has a file of its own")
+            before.add(picture.resolve())
 
-    def _check_options_of_models(self) -> None:
-        for option, is_given in (
-            ("--checkpoint", self.checkpoint is not None),
-            ("--weights", self.weights != "ema"),
-            ("--steps", self.steps is not None),
-            ("--seed", self.seed != 0),
-            ("--precision", self.precision != "fp32"),
-            ("--compile", self.compile),
-        ):
-            if is_given:
-                raise SpiderEyeError(
-                    f"{option} goes with --method model: the geometric stitch has no networks"
-                )
+    def _check_left_alone(self, options: Sequence[str], why: str) -> None:
+        """SpiderEyeError for options that are given though nothing would come of it."""
+        for name in options:
+            if getattr(self, name) != getattr(StitchJob, name):
+                raise SpiderEyeError(f"--{name} goes with {why}")
 
 
 def size_from(text: str, name: str = "--size") -> tuple[int, int]:

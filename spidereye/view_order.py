@@ -14,6 +14,7 @@ from spidereye.overlaps import (
     COARSE,
     Readings,
     blurred,
+    disagreement,
     places_of,
     read_places,
     sphere_points,
@@ -74,11 +75,5 @@ def _difference(readings: Readings) -> float:
     mean = (weight * readings.colour).sum((0, 2)) / weight.sum((0, 2)).clamp_min(1e-9)
     spread = (weight * (readings.colour - mean[:, None]).square()).sum()
     spread = float(spread / weight.sum().clamp_min(1e-9))
-    differences = total = 0.0
-    for i in range(len(weight)):
-        for j in range(i):
-            both = weight[i] * weight[j]
-            difference = (readings.colour[i] - readings.colour[j]).square()
-            differences += float((both * difference).sum())
-            total += float(both.sum())
+    differences, total = disagreement(readings)
     return differences / max(1e-9, total * spread)

@@ -359,7 +359,7 @@ def test_settings_that_make_no_sense_are_explained(videos, tmp_path):
         ({"stitch": replace(stitch, output=Path("pano.avi"))}, "let it end in .mp4"),
         (
             {"stitch": replace(stitch, images=videos[:3])},
-            "got 3: there is none for left$",
+            "expected 4 files, front, right, .* got 3: there is none for left$",
         ),
         ({"stitch": replace(stitch, images=[*videos[:3], Path("-")])}, "needs every view"),
         ({"stitch": replace(stitch, images=[*videos[:3], Path("no.mp4")])}, "no.mp4"),
