@@ -167,7 +167,7 @@ def cases(parts: list[str], device: str, sizes: Sequence[str] = ()) -> Iterator[
     if "scaling" in parts:
         for width in WIDTHS:
             if width != 1024 or "dense" not in parts:
-                yield plain | {"part": "scaling", "width": width, **(ONCE if width >= 2048 else {})}
+                yield plain | {"part": "scaling", "width": width, "runs": 1 if width >= 2048 else 3}
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 what the methods know of it. All draws are seeded, and of one axis the same up to their size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -71,6 +71,11 @@ class Point:
 def points(axes: Sequence[str]) -> list[Point]:
     """All of these axes."""
     return [Point(axis, value) for axis in axes for value in AXES[axis].values]
+
+
+def listed(found: Mapping[Point, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What was found at points, for JSON."""
+    return [{"axis": point.axis, "value": point.value, **row} for point, row in found.items()]
 
 
 def shots(point: Point, config: Config, scenes: int, seed: int = 0) -> Shots:

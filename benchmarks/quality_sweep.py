@@ -26,7 +26,7 @@ import torch
 from machine import machine, show
 from quality_chart import write_chart
 from quality_measure import no_judges, pictures, read_shown
-from quality_points import AXES, MISSING, OFFSET, Point, points, shots, without_missing
+from quality_points import AXES, MISSING, OFFSET, Point, listed, points, shots, without_missing
 from quality_rows import METRICS, MODEL, RADII
 from quality_targets import BEST_SPHERE, CALIBRATED, ONE_STEP, STITCH
 from safetensors.torch import save
@@ -283,8 +283,7 @@ def main() -> None:
     about["checkpoint"] = Path(arguments.checkpoint).name
     about["panorama"] = str(sweep.config.panorama_size)
     lines = shortfalls(found) or [f"nowhere is the model {TOLERATED} dB below the best stitch"]
-    listed = [{"axis": p.axis, "value": p.value, **values} for p, values in found.items()]
-    text = json.dumps({"about": about, "lines": lines, "points": listed}, indent=1)
+    text = json.dumps({"about": about, "lines": lines, "points": listed(found)}, indent=1)
     write_whole(out.with_suffix(".json"), text)
     chart(found, arguments.axes, out)
     sheet = out.with_name(f"{out.stem}_missing.png")

@@ -10,7 +10,7 @@ import numpy as np
 from machine import show
 from PIL import Image
 from quality_measure import read_shown
-from quality_points import Point
+from quality_points import Point, listed
 
 from spidereye.evaluate import START, TRUTH, Evaluation, Shown
 from spidereye.report import contact_sheet
@@ -190,8 +190,7 @@ def write_page(
         f"![The worst pictures](figures/{name}_worst.jpg)",
     ]  # fmt: skip
     write_whole(path, "\n".join(lines) + "\n")
-    points = [{"axis": p.axis, "value": p.value, **values} for p, values in swept.items()]
-    made = {"about": about, "reached": bars, "cases": found, "sweep": points}
+    made = {"about": about, "reached": bars, "cases": found, "sweep": listed(swept)}
     write_whole(
         Path(f"benchmarks/results/{name}.json"), json.dumps(made, indent=1, ensure_ascii=False)
     )

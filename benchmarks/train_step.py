@@ -29,6 +29,7 @@ from spidereye.encoder import EncoderConfig
 from spidereye.layers import Recomputing
 from spidereye.losses import LossWeights, TrainingLoss, training_draws
 from spidereye.model import ModelConfig, SpiderEyeModel
+from spidereye.precision import computing_in, has_bfloat16
 from spidereye.whole_files import write_whole
 
 PLAIN = {
@@ -43,6 +44,7 @@ ROWS = {
     "ours, compiled": OURS | {"compiled": True},
     "ours, activations recomputed": OURS | {"recomputed": True},
 }
+IN_HALF = {"ours, bf16": OURS | {"precision": "bf16"}}  # where the device computes in it
 ON_GPUS = {"ours, bf16, compiled": OURS | {"compiled": True, "precision": "bf16"}}
 
 
@@ -71,8 +73,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
 
     def step() -> None:
         draws = training_draws(model, views, panorama, 0, next(numbers), list(range(batch)))
-        half = case["precision"] == "bf16"
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
+        with computing_in(case["precision"], torch.device(device)):
             total = loss(Conditions(views), panorama, draws)["total"]
         total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
@@ -104,7 +105,9 @@ def main() -> None:
     parser.add_argument("--decoder", default="M")
     parser.add_argument("--runs", type=int, default=3, help="steps that are timed")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="plain as well")
+    parser.add_argument(
+        "--rows", nargs="+", choices=ROWS | IN_HALF, default=list(ROWS | IN_HALF), help="plain too"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/train_step.json"))
     arguments = parser.parse_args()
     shared = {
@@ -112,14 +115,19 @@ def main() -> None:
         for key in ("side", "batch", "encoder_width", "decoder", "runs", "device")
     }
     found = {}
-    wanted = {name: ROWS[name] for name in dict.fromkeys(("plain", *arguments.rows))}
-    for name, row in (wanted | (ON_GPUS if arguments.device != "cpu" else {})).items():
+    half = IN_HALF if has_bfloat16(torch.device(arguments.device)) else {}
+    measured = {
+        name: row for name, row in (ROWS | half).items() if name in ("plain", *arguments.rows)
+    }
+    for name, row in (measured | (ON_GPUS if arguments.device != "cpu" else {})).items():
         found[name] = run_case(__file__, {**shared, **row})
         print(
             name, found[name].get("failed") or found[name]["seconds"], file=sys.stderr, flush=True
         )
     about = {**machine(len(os.sched_getaffinity(0))), **{k: str(v) for k, v in shared.items()}}
     print(", ".join(f"{key} {value}" for key, value in about.items()))
+    if not half:
+        print(f"bf16: not measured, this {arguments.device} does not compute in bfloat16")
     plain = found["plain"].get("median")
     rows = []
     for name, result in found.items():

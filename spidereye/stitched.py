@@ -4,6 +4,7 @@ seen and what was changed of its views."""
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -11,7 +12,16 @@ from jaxtyping import Bool, UInt8
 from spidereye.rig import Rig
 from spidereye.rotation import angle_between
 from spidereye.self_calibration import Calibrated, self_calibrate
-from spidereye.shots import Images, Shot, files_of, in_order, present, read_shot, with_black
+from spidereye.shots import (
+    Images,
+    Shot,
+    file_labels,
+    files_of,
+    in_order,
+    present,
+    read_shot,
+    with_black,
+)
 from spidereye.view_order import better_order
 
 # Pixels of the views that self-calibration compares. Its finest comparison is at 1°, for which it
@@ -104,7 +114,7 @@ class ReadyShot:
             found = self_calibrate(small.views, small.rig.cameras, refine, reference, radius)
             if found.misalignment > _FAR_OFF or found.unlike:
                 found = replace(found, notes=[*order_notes(small, rig), *found.notes])
-        return cls(shot, seeing, missing, found, notes)
+        return cls(shot, seeing, missing, found, (*notes, *_same_notes(shot, seeing)))
 
     def panorama(
         self,
@@ -136,6 +146,23 @@ def order_notes(shot: Shot, rig: Rig) -> tuple[str, ...]:
         f"they in the rig's order, {', '.join(rig.names)}? Overlaps tell it but for a turn of the "
         "whole",
     )
+
+
+def _same_notes(shot: Shot, rig: Rig) -> list[str]:
+    """A line for every two files of a shot that hold the same picture; black ones count as missing.
+
+    rig: of the files."""
+    labels, notes = file_labels(rig), []
+    for one, other in combinations(range(len(shot.pictures)), 2):
+        a, b = shot.pictures[one], shot.pictures[other]
+        middle = len(a) // 2  # a row that tells nearly every two pictures apart
+        same = a.shape == b.shape and np.array_equal(a[middle], b[middle]) and np.array_equal(a, b)
+        if same and a.any():
+            notes.append(
+                f"{labels[one]} and {labels[other]} are the same picture; for one that is missing "
+                "give None, or - to a command"
+            )
+    return notes
 
 
 def _corrections(rig: Rig, found: Calibrated) -> tuple[Correction, ...]:

@@ -581,3 +581,14 @@ def test_the_stitch_works_without_a_missing_view(panorama, views, blend):
     made = stitcher([None, views[1], None, None])
     assert made.notes[0].startswith("front, back, left: missing; the others see 5")
     assert stitcher([np.zeros_like(view) for view in views]).notes == ("every view is black",)
+
+
+def test_one_picture_in_two_places_is_noticed(views):
+    stitcher = Stitcher.geometric(RIG, SIZE)
+    twice = stitcher([views[0], views[1], views[0].copy(), views[3]])
+    assert twice.notes == (
+        "front and back are the same picture; for one that is missing give None, or - to a command",
+    )
+    nearly = views[0].copy()
+    nearly[0, 0] ^= 1
+    assert stitcher([views[0], views[1], nearly, views[3]]).notes == ()
