@@ -51,6 +51,7 @@ def student_config(teacher: Path, data: Path, arguments: argparse.Namespace) -> 
         "dataset.limit": "null",
         "training.lr": str(arguments.rate),
         "training.max_steps": str(arguments.steps),
+        "training.cooldown": str(arguments.steps),  # as recipes/release.sh has it
         "training.eval_steps": str(arguments.steps),
         "evaluation.steps": "[1]",
     }

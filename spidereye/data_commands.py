@@ -107,12 +107,15 @@ def stats(
     from rich.console import Console
 
     from spidereye.data_stats import as_table, measure
+    from spidereye.whole_files import check_place, write_whole
 
+    if json_file is not None:
+        check_place(json_file)
     measured = measure(folder, frame_interval)
     Console().print(as_table(measured))
     if json_file is not None:
         values = {name: one.as_dict() for name, one in measured.items()}
-        json_file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        write_whole(json_file, json.dumps(values, indent=2) + "\n")
 
 
 @data_app.command()

@@ -5,9 +5,7 @@ decodes their latent z from x₁ in many steps; the student takes the same z and
 learns that picture. So only its decoder is trained. x₁ is the teacher's too: noise, or the stitch.
 """
 
-import hashlib
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -22,7 +20,7 @@ from spidereye.flow import predicted_data
 from spidereye.losses import Draws, LossWeights, RepaTerm, diffusion_loss, weighted
 from spidereye.model import ModelConfig, SpiderEyeModel
 from spidereye.perceptual import LPIPS
-from spidereye.weights import find_checkpoint, load_weights
+from spidereye.weights import digest, find_checkpoint, load_weights
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Teacher:
         model = SpiderEyeModel(wanted)
         text = load_weights(model, found, weights, whole=True)
         model.eval().requires_grad_(False)
-        record = {"path": str(found.path.resolve()), "weights": weights, "sha256": _digest(model)}
+        record = {"path": str(found.path.resolve()), "weights": weights, "sha256": digest(model)}
         return cls(model, text, record)
 
 
@@ -151,12 +149,3 @@ def _comparable(config: ModelConfig) -> ModelConfig:
     decoder = replace(config.decoder, extract=1)
     conditioning = replace(config.conditioning, expected=False)
     return replace(config, decoder=decoder, fusion=fusion, conditioning=conditioning)
-
-
-def _digest(model: nn.Module) -> str:
-    """Of all weights' names and values."""
-    found: Any = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()

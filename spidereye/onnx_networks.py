@@ -4,6 +4,7 @@ Beside the networks the file says what they are for: configuration, rig, sizes, 
 """
 
 import base64
+import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -33,9 +34,11 @@ _RIG = "rig.yaml"
 
 @dataclass(frozen=True)
 class OnnxNetworks:
-    """session: of ONNX Runtime.   config: of the checkpoint that was exported.   steps: of the
-    sampler, fixed.   origin: in words.   files: where the rig's own files lie while it is used."""
+    """path: of the file.   session: of ONNX Runtime.   config: of the checkpoint that was exported.
+    steps: of the sampler, fixed.   origin: in words.   files: where the rig's own files lie while
+    it is used."""
 
+    path: Path
     session: Any
     config: Config
     steps: int
@@ -71,7 +74,13 @@ class OnnxNetworks:
             (Path(files.name) / name).write_bytes(base64.b64decode(content))
             values["dataset"]["rig"] = str(Path(files.name) / _RIG)
         config = config_from_dict(values, [])
-        return cls(session, config, about["steps"], f"{path} ({about['origin']})", files)
+        return cls(path, session, config, about["steps"], f"{path} ({about['origin']})", files)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     @property
     def has_own_rig(self) -> bool:

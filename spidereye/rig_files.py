@@ -98,6 +98,13 @@ def rig_from(root: Entry, masks: bool = True) -> Rig:
         if camera.name in (other.name for other in cameras):
             raise entry.problem(f"another view is called {camera.name!r} already")
         cameras.append(camera)
+    given = {camera.crop.file for camera in cameras if camera.crop is not None}
+    count = len(given) + sum(camera.crop is None for camera in cameras)
+    if given and max(given) >= count:
+        raise found["views"].problem(
+            f"the views are in {count} file{'s' * (count > 1)} of a shot, numbered from 0, so that "
+            f"there is no file {max(given)}"
+        )
     return Rig(tuple(cameras), radius)
 
 

@@ -1,6 +1,7 @@
 """`spidereye serve`: the HTTP API, and the page where it is built, on this machine's port."""
 
 import socket
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 
 from spidereye.errors import SpiderEyeError, require_extra
 from spidereye.released import RELEASED, released
+from spidereye.rig import NAMED_RIGS
 
 
 def serve(
@@ -43,10 +45,10 @@ def serve(
         from spidereye.server.models import Models
     except ImportError as error:
         raise require_extra("web", error.name or "fastapi") from error
-    own = [f"{RELEASED}={RELEASED}"] if RELEASED in released() else []
+    own = {RELEASED: RELEASED} if RELEASED in released() else {}
     models = Models.load(
-        dict(_named(one, "model") for one in (*(checkpoint or ()), *own)),
-        dict(_named(one, Path(one).stem) for one in rig or ()),
+        _by_name("checkpoint", [_named(one, "model") for one in checkpoint or ()], own) | own,
+        _by_name("rig", [_named(one, Path(one).stem) for one in rig or ()], NAMED_RIGS),
         device,
     )
     app = create_app(models, Limits(megabytes=megabytes, queue=queue))
@@ -64,6 +66,22 @@ def _named(text: str, default: str) -> tuple[str, str]:
         return name, rest
     run = text.partition("@")[0]
     return (run if run and "/" not in run and default == "model" else default), text
+
+
+def _by_name(
+    option: str, pairs: Sequence[tuple[str, str]], own: Mapping[str, object]
+) -> dict[str, str]:
+    """SpiderEyeError for names of which one would hide another. own: what is there anyhow."""
+    found: dict[str, str] = {}
+    for name, rest in pairs:
+        if found.get(name, rest) != rest or own.get(name, rest) != rest:
+            other = found.get(name, "what comes with the package")
+            raise SpiderEyeError(
+                f"--{option} {rest}: {other} is called {name!r} too; give it a name of its own, "
+                f"--{option} NAME={rest}"
+            )
+        found[name] = rest
+    return found
 
 
 def _listening(host: str, port: int) -> socket.socket:

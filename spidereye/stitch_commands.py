@@ -122,7 +122,9 @@ def video(
     start: Annotated[float, typer.Option(help="seconds after the videos' first moment")] = 0.0,
     seconds: Annotated[float | None, typer.Option(help="how long; default: to the end")] = None,
     codec: Annotated[str, typer.Option(help="h264 | hevc | av1")] = "h264",
-    crf: Annotated[int, typer.Option(help="the encoder's quality: 0 lossless … 51 worst")] = 18,
+    crf: Annotated[
+        int, typer.Option(help="the encoder's quality: 0 (av1: 1) best … 51 worst")
+    ] = 18,
     refine: Refine = None,
     reference_view: ReferenceView = None,
     kernel: KernelName = "lanczos",

@@ -55,12 +55,12 @@ def stitch_shots(job: StitchJob, suffix: str = ".jpg") -> None:
     found = find_shots(names, rig)
     shots = found.shots
     stitcher = stitcher or _for_first_sound(job, rig, shots)
-    outputs = _outputs(shots, job.output, suffix)
+    outputs = _outputs(shots, job, suffix)
     say_coverage(job, stitcher, console)
     for note in [*(f"{text}; left out" for text in found.left_out), *found.notes]:
         console.print(f"note: {note}")
     since = _settle(job, stitcher, suffix)
-    todo = [shot for shot in shots if not is_done([outputs[shot.name]], shot.paths, since)]
+    todo = [shot for shot in shots if not is_done(outputs[shot.name], shot.paths, since)]
     done = len(shots) - len(todo)
     bad: list[str] = []
     with stop_after_step() as stop, progress("panoramas", len(shots), done) as meter:
@@ -105,33 +105,44 @@ def _for_sizes_of(job: StitchJob, rig: Rig, shot: ShotFiles) -> Stitcher:
 
 
 def _make(
-    job: StitchJob, stitcher: Stitcher, shot: ShotFiles, output: Path, console: Console
+    job: StitchJob, stitcher: Stitcher, shot: ShotFiles, outputs: Sequence[Path], console: Console
 ) -> None:
+    """outputs: of the panorama and, where it is wanted, of its mask."""
     result = stitcher(list(shot.paths), steps=job.steps, seed=job.seed)
     for note in result.notes[:_MOST_NOTES]:
         console.print(f"note: shot {shot.name}: {note}")
-    if job.mask is not None:
-        write_mask(job.mask / f"{output.stem}.png", result.seen)
-    write_panorama(output, result.picture, shot.paths)
+    panorama, *masks = outputs
+    for mask in masks:
+        write_mask(mask, result.seen)
+    write_panorama(panorama, result.picture, shot.paths)
 
 
-def _outputs(shots: Sequence[ShotFiles], folder: Path, suffix: str) -> dict[str, Path]:
-    """Each shot's panorama by the shot's name, below `folder` as the shots lie to each other.
-    Raises SpiderEyeError where the folder holds their pictures: the next run would take the
-    panoramas for some."""
+def _outputs(
+    shots: Sequence[ShotFiles], job: StitchJob, suffix: str
+) -> dict[str, tuple[Path, ...]]:
+    """Each shot's panorama and its mask, where masks are wanted, by the shot's name; in their
+    folders they lie to each other as the shots do. Raises SpiderEyeError where the panoramas'
+    folder holds the shots' pictures: the next run would take panoramas for some."""
+    folder = job.output
     for shot in shots:
         for path in shot.paths:
             if folder.resolve() in path.resolve().parents:
                 raise SpiderEyeError(f"{path} lies in the output folder {folder}; choose another")
     common = Path(os.path.commonpath([Path(shot.name).absolute().parent for shot in shots]))
-    places = {shot.name: Path(shot.name).absolute().relative_to(common) for shot in shots}
-    return {name: folder / place.with_name(place.name + suffix) for name, place in places.items()}
+    found = {}
+    for shot in shots:
+        place = Path(shot.name).absolute().relative_to(common)
+        found[shot.name] = (folder / place.with_name(place.name + suffix),)
+        if job.mask is not None:
+            found[shot.name] += (job.mask / place.with_name(f"{place.name}.png"),)
+    return found
 
 
 def settings_of(job: StitchJob, stitcher: Stitcher) -> dict[str, Any]:
     """What a panorama depends on beside its pictures, for a record."""
     return {
-        "origin": stitcher.origin, "rig": fingerprint(stitcher.rig), "size": stitcher.size,
+        "origin": stitcher.origin, "weights": stitcher.trained and stitcher.trained.digest,
+        "rig": fingerprint(stitcher.rig), "size": stitcher.size,
         "refine": stitcher.refine, "steps": job.steps, "seed": job.seed,
         "reference_view": job.reference_view, "blend": job.blend, "kernel": job.kernel,
         "precision": job.precision,

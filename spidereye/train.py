@@ -111,6 +111,12 @@ def train(config: Config, resume_command: str = "") -> Path:
     if state.step >= total:
         say(accelerator, f"{folder} is already finished at step {state.step} of {total}")
         return folder
+    if state.batch % accumulate or state.batch >= epoch_batches:
+        say(
+            accelerator,
+            f"what is left of epoch {state.epoch} fills no step as it is configured now",
+        )
+        state.epoch, state.batch = state.epoch + 1, 0
     say(accelerator, f"{total} steps; Ctrl-C saves and stops; to resume: {resume_command}")
     samples = loader(train_data, batches, workers)
     optimizer.zero_grad()

@@ -17,7 +17,7 @@ from spidereye.onnx_networks import OnnxNetworks
 from spidereye.precision import check_precision
 from spidereye.released import released
 from spidereye.rig import Rig
-from spidereye.weights import find_checkpoint, load_weights
+from spidereye.weights import digest, find_checkpoint, load_weights
 
 _DOWNSAMPLING = 8  # of the decoder
 
@@ -64,6 +64,12 @@ class Trained:
         model.eval().requires_grad_(False)
         ours = found.path in released().values()
         return cls(model, config, origin, config.sampler_steps, ours)
+
+    @property
+    def digest(self) -> str:
+        """Of the weights: others at the same place have another."""
+        networks = self.networks
+        return networks.digest if isinstance(networks, OnnxNetworks) else digest(networks)
 
     def at_size(self, size: tuple[int, int]) -> "Trained":
         """The same networks for panoramas of (W, H), W = 2H; the views that the encoder sees grow

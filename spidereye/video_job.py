@@ -24,9 +24,16 @@ from spidereye.stitch_job import StitchJob, geometric_stitcher, model_stitcher, 
 from spidereye.stitch_many import settings_of
 from spidereye.stitcher import Stitcher
 from spidereye.temporal_smoothing import TemporalSmoothing
-from spidereye.video_writing import CODECS, SUFFIXES, PanoramaVideo, Sound, has_sound
+from spidereye.video_writing import (
+    CODECS,
+    SUFFIXES,
+    FFmpegError,
+    PanoramaVideo,
+    Sound,
+    has_sound,
+)
 from spidereye.view_videos import Frame, Moment, ViewFrames, ViewVideos
-from spidereye.whole_files import whole_file
+from spidereye.whole_files import unwritable, whole_file
 
 _NO_SOUND = "none"
 _POSES_FROM = 5  # moments of the video
@@ -66,8 +73,9 @@ class VideoJob:
             raise SpiderEyeError("a video needs every view: - is for pictures only")
         if self.codec not in CODECS:
             raise SpiderEyeError(f"--codec takes {', '.join(CODECS)}; got {self.codec!r}")
-        if not 0 <= self.quality <= 51:
-            raise SpiderEyeError(f"--crf is from 0 (lossless) to 51, got {self.quality}")
+        best = 1 if self.codec == "av1" else 0  # its encoder takes 0 for not given
+        if not best <= self.quality <= 51:
+            raise SpiderEyeError(f"--crf is from {best} to 51 for {self.codec}, got {self.quality}")
         if self.start < 0 or (self.seconds is not None and self.seconds <= 0):
             raise SpiderEyeError("--start is 0 or more, and --seconds more than 0")
 
@@ -136,7 +144,8 @@ def stitch_videos(job: VideoJob) -> None:
             stitcher = stitcher.fitted(first)
         say_coverage(job.stitch, stitcher, console)
         some = frames.pictures(_spread(moments)) if stitcher.refine else ()
-        steady = SteadyCalibration(stitcher, Poses.of(stitcher, some))
+        whole = (pictures for pictures in some if all(one is not None for one in pictures))
+        steady = SteadyCalibration(stitcher, Poses.of(stitcher, whole))
         smoothing = TemporalSmoothing() if job.smooth and job.stitch.method == "model" else None
         making = _Making(job.stitch, stitcher, steady, smoothing, console)
         sound = _sound(job.sound, videos, labels, moments)
@@ -160,11 +169,13 @@ def _write(
     moments: Sequence[Moment],
     sound: Sound | None,
 ) -> int:
-    """How many frames are written, those of an earlier call with the same settings among them."""
+    """How many frames are written, those of an earlier call with the same settings among them.
+    Raises SpiderEyeError for a frame that cannot be made, with those before it written as if it had
+    been stopped there, and where nothing can be written."""
     output = job.stitch.output
     settings = _settings(job, making.stitcher, frames.videos)
     stopped = stopped_video.find(output, settings)
-    done = 0
+    done, trouble = 0, None
     if stopped is not None:
         done = stopped.frames
         making.restore(stopped)
@@ -176,13 +187,24 @@ def _write(
         try:
             with progress("frames", len(moments), done) as meter:
                 left = moments[done:]
-                for moment, pictures in zip(left, frames.pictures(left), strict=False):
-                    video.write(making.frame(moment, pictures), moment.seconds)
+                coming = frames.pictures(left, moments[:done])
+                for moment, pictures in zip(left, coming, strict=False):
+                    try:
+                        made = making.frame(moment, pictures)
+                    except SpiderEyeError as error:
+                        if not done:
+                            raise
+                        trouble = error
+                        break
+                    video.write(made, moment.seconds)
                     done += 1
                     meter.advance()
                     if stop.requested:
                         break
             video.close(moments[done - 1].seconds + interval)
+        except (OSError, FFmpegError) as error:
+            video.abandon()
+            raise unwritable(output, error) from error
         except BaseException:
             video.abandon()
             raise
@@ -192,6 +214,8 @@ def _write(
         stopped_video.keep(output, settings, done, making.state())
     else:
         stopped_video.forget(output)
+    if trouble is not None:
+        raise SpiderEyeError(f"{trouble}; {output} has the {done} frames before that") from trouble
     return done
 
 

@@ -153,6 +153,7 @@ class _SoundTrack:
             self._stream = container.add_stream("aac", rate=rate, layout="stereo")
             self._packets = self._encoded(stream, rate)
         self._waiting: Packet | None = None
+        self._begun = False  # with encoding
 
     def until(self, seconds: float) -> Iterator[Packet]:
         """What sounds up to so many seconds after the first frame, and was not given yet."""
@@ -169,7 +170,7 @@ class _SoundTrack:
     def rest(self) -> list[Packet]:
         """What the encoder still holds."""
         self.close()
-        return [] if self._copied else self._stream.encode(None)
+        return self._stream.encode(None) if self._begun else []
 
     def close(self) -> None:
         """Close the video that the sound comes from."""
@@ -194,10 +195,14 @@ class _SoundTrack:
                     yield from self._encode(part, skipped, rate)
 
     def _encode(self, frame: AudioFrame, skipped: int, rate: int) -> list[Packet]:
-        if frame.pts is None or frame.pts < skipped:
+        if frame.pts is None:
             return []
-        frame.pts -= skipped
-        frame.time_base = Fraction(1, rate)
+        # What needs no resampling keeps the clock of its file.
+        sample = round(frame.pts * (frame.time_base or Fraction(1, rate)) * rate)
+        if sample < skipped:
+            return []
+        frame.pts, frame.time_base = sample - skipped, Fraction(1, rate)
+        self._begun = True
         return self._stream.encode(frame)
 
     def _demuxed(self, stream: Any) -> Iterator[Packet]:

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -126,21 +126,23 @@ class ViewVideos:
 
 @dataclass
 class ViewFrames:
-    """The pictures of moments, in their order; to be used in a with block.
-
-    damaged: how many frames of each video could not be decoded; the last one that could stands in.
-    """
+    """The pictures of moments, in their order; to be used in a with block. Of frames that cannot be
+    decoded the last one that could stands in."""
 
     videos: ViewVideos
-    damaged: list[int] = field(default_factory=list)
 
     def __enter__(self) -> "ViewFrames":
         self._decoders = [VideoDecoder(line.path, line.keys) for line in self.videos.timelines]
         # One thread a decoder: none may be used by two at once.
         self._threads = [ThreadPoolExecutor(1, "decoder") for _ in self._decoders]
         self._last: list[tuple[int, Frame] | None] = [None] * len(self._decoders)
-        self.damaged = [0] * len(self._decoders)
+        self._damaged: list[set[int]] = [set() for _ in self._decoders]
         return self
+
+    @property
+    def damaged(self) -> list[int]:
+        """How many frames of each video could not be decoded."""
+        return [len(times) for times in self._damaged]
 
     def __exit__(self, *_: object) -> None:
         for thread in self._threads:
@@ -148,9 +150,13 @@ class ViewFrames:
         for decoder in self._decoders:
             decoder.close()
 
-    def pictures(self, moments: Sequence[Moment]) -> Iterator[list[Frame | None]]:
+    def pictures(
+        self, moments: Sequence[Moment], before: Sequence[Moment] = ()
+    ) -> Iterator[list[Frame | None]]:
         """Of each moment one picture per video, None where not even an earlier one could be
-        decoded."""
+        decoded. before: the moments that came before these, whose frames may stand in, too."""
+        for number, thread in enumerate(self._threads):
+            thread.submit(self._begin, number, [moment.times[number] for moment in before])
         waiting: deque[list[Future[Frame | None]]] = deque()
         coming = iter(moments)
         for moment in coming:
@@ -173,7 +179,14 @@ class ViewFrames:
         try:
             frame = self._decoders[number].frame(time)
         except PictureError:
-            self.damaged[number] += 1
+            self._damaged[number].add(time)
             return last and last[1]
         self._last[number] = time, frame
         return frame
+
+    def _begin(self, number: int, before: Sequence[int]) -> None:
+        """After frames of these times, whatever was decoded since."""
+        self._last[number] = None
+        for time in reversed(before):
+            if self._decode(number, time) is not None:
+                break

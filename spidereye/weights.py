@@ -5,6 +5,7 @@ come with the package, or a Hugging Face id. What it leads to is one of our chec
 flat safetensors file of the published family or of its multi-view fork.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,6 +145,15 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise SpiderEyeError(f"{path} is damaged or no safetensors file: {error}") from error
+
+
+def digest(model: nn.Module) -> str:
+    """SHA-256 of all weights' names and values."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _from_hub(identifier: str) -> Found:

@@ -36,7 +36,7 @@ def write_whole(path: Path, data: str | bytes) -> None:
         with whole_file(path) as file:
             file.write(data.encode() if isinstance(data, str) else data)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def check_place(path: Path) -> None:
@@ -49,8 +49,9 @@ def check_place(path: Path) -> None:
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
-def _unwritable(path: Path, error: OSError) -> SpiderEyeError:
-    return SpiderEyeError(f"{path}: cannot be written: {error.strerror or error}")
+def unwritable(path: Path, error: Exception) -> SpiderEyeError:
+    """What to raise where a file could not be written."""
+    return SpiderEyeError(f"{path}: cannot be written: {getattr(error, 'strerror', '') or error}")

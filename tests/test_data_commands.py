@@ -197,7 +197,7 @@ def test_moments_weigh_by_area_on_the_sphere():
 def test_stats(folder, tmp_path):
     names = [path for path in sorted(folder.rglob("*.png"))]
     write_picture(folder / "flat.webp", np.full((50, 100, 3), 200, np.uint8))
-    spoiled = tmp_path / "stats.json"
+    spoiled = tmp_path / "new" / "stats.json"
     table = run("stats", folder, "--json", spoiled)
     values = json.loads(spoiled.read_text())["all"]
     assert values["panoramas"] == 9 and values["formats"] == {".png": 8, ".webp": 1}

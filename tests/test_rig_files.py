@@ -127,6 +127,8 @@ MISTAKES = [
         "width: 100",
         "line 10: the crop of 100x96 pixels has not the shape of its lens",
     ),
+    ("file: 1", "file: 3", "line 4: the views are in 3 files .* there is no file 3"),
+    ("file: 1", "file: 999999999", "line 4: .* there is no file 999999999"),
     ("file_height: 96", "file_hight: 96", "line 10: .*file_height|line 10: .*file_hight"),
     ("[-1, 0, 0], ", "[-1, 0.1, 0], ", "line 14: .*is not a rotation: RᵀR differs .* by 0.1"),
     ("[-1, 0, 0], ", "[1, 0, 0], ", "line 14: .*reflection"),

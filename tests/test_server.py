@@ -22,6 +22,7 @@ from PIL import Image
 from running import serving
 
 from spidereye import Stitcher
+from spidereye.errors import SpiderEyeError
 from spidereye.pictures import to_uint8
 from spidereye.rig import spider4
 from spidereye.rig_files import write_rig
@@ -174,6 +175,16 @@ def test_rigs_are_uploaded_or_guessed(client, views, tmp_path):
     assert narrow.shape == (64, 128, 3) and np.abs(narrow.astype(int) - wide).mean() > 3
 
 
+MULTIPART = {"content-type": "multipart/form-data; boundary=x"}
+
+
+def chunks() -> Iterator[bytes]:
+    """A body that does not say beforehand how large it is."""
+    yield b'--x\r\ncontent-disposition: form-data; name="views"; filename="a.png"\r\n\r\n'
+    yield from [bytes(100_000)] * 30
+    yield b"\r\n--x--\r\n"
+
+
 def bomb() -> bytes:
     """A PNG whose header announces 30000x30000 pixels."""
     header = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
@@ -216,7 +227,10 @@ def test_bad_uploads_get_a_sentence_and_do_no_harm(client, views):
         (422, "format is one of", sent(good[0], format="gif")),
         (422, "steps", sent(good[0], steps="many")),
         (422, "steps are 1 to 100", sent(good[0], steps="1000000", model="tiny")),
-        (422, "steps go with a model", sent(good[0], steps="4")),
+        (422, "steps and seed go with a model", sent(good[0], steps="4")),
+        (422, "steps and seed go with a model", sent(good[0], seed="4")),
+        (422, "order goes with fov", sent(good[0], order="front,right,back,left")),
+        (413, "at most 2 MB", client.post("/api/stitch", content=chunks(), headers=MULTIPART)),
         (422, "send one of them", sent(good[0], rig="spider4", fov="190")),
         (422, "family goes with fov", sent(good[0], family="equidistant")),
         (422, "field `views` is missing", client.post("/api/stitch", data=GEOMETRIC)),
@@ -394,13 +408,37 @@ def test_what_waits_too_long_or_is_too_much_is_refused():
     queue.close()
 
 
+def test_large_results_are_not_kept_for_long():
+    queue = JobQueue(Limits(kept_megabytes=0.003), size_of=len)
+    jobs = [queue.submit(lambda: bytes(2000), 10), queue.submit(lambda: bytes(900), 10)]
+    jobs += [queue.submit(lambda: bytes(900), 10), queue.submit(lambda: bytes(9000), 10)]
+    deadline = time.monotonic() + 5
+    while not jobs[2].is_finished and time.monotonic() < deadline:
+        time.sleep(0.01)
+    queue.close()
+    assert queue.find(jobs[3].id).result == bytes(9000)  # the last one, however large
+    for job in jobs[:3]:
+        with pytest.raises(Refused, match="no such job"):
+            queue.find(job.id)
+
+
 def test_names_of_models_and_rigs(tmp_path):
-    from spidereye.serve_command import _named
+    from spidereye.serve_command import _by_name, _named
 
     assert _named("mine@best", "model") == ("mine", "mine@best")
     assert _named("a=runs/x=y", "model") == ("a", "runs/x=y")
     assert _named("runs/jobs/x/best", "model") == ("model", "runs/jobs/x/best")
     assert _named("rigs/car.yaml", Path("rigs/car.yaml").stem) == ("car", "rigs/car.yaml")
     write_rig(spider4(220 * 64 / 560, 0.85, 64), tmp_path / "car.yaml")
+    own = {"spidereye-small": "spidereye-small"}
+    assert _by_name("checkpoint", [("a", "x"), ("b", "y")], own) == {"a": "x", "b": "y"}
+    assert _by_name("checkpoint", [("spidereye-small", "spidereye-small")], own) == own
+    for option, pairs, words in (
+        ("checkpoint", [("model", "a/best"), ("model", "b/best")], "a/best is called 'model' too"),
+        ("checkpoint", [("spidereye-small", "mine")], "what comes with the package is called"),
+        ("rig", [("car", "a/car.yaml"), ("car", "b/car.yaml")], "give it a name of its own, --rig"),
+    ):
+        with pytest.raises(SpiderEyeError, match=words):
+            _by_name(option, pairs, own)
     models = Models.load({}, {"car": str(tmp_path / "car.yaml")})
     assert models.default == "geometric" and models.rig("car").names == NAMES

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_checkpoints import tiny_checkpoint
 from made_shots import small_rig, taken, world
 from PIL import Image
 
@@ -71,6 +72,32 @@ def test_the_same_command_goes_on_and_another_starts_anew(shots, capsys):
     stitch_shots(job(shots))
     assert "1 panorama; 2 were there already" in capsys.readouterr().out
     stitch_shots(job(shots, kernel="bilinear"))
+    assert "3 panoramas, " in capsys.readouterr().out
+
+
+def test_masks_lie_to_each_other_as_the_shots_do(shots, capsys):
+    shutil.rmtree(shots / "0002")
+    for number, place in enumerate(("a", "b")):
+        (shots / place).mkdir()
+        (shots / f"000{number}").rename(shots / place / "same.name")
+    masks = shots.parent / "masks"
+    stitch_shots(job(shots, mask=masks), ".png")
+    assert pictures(masks / "a").keys() == pictures(masks / "b").keys() == {"same.name.png"}
+    (masks / "b" / "same.name.png").unlink()
+    capsys.readouterr()
+    stitch_shots(job(shots, mask=masks), ".png")
+    assert "1 panorama; 1 was there already" in capsys.readouterr().out
+    assert (masks / "b" / "same.name.png").is_file()
+
+
+def test_other_weights_in_the_same_place_start_anew(shots, tmp_path, capsys):
+    checkpoint = tiny_checkpoint(tmp_path / "model")
+    asked = job(shots, method="model", checkpoint=str(checkpoint), size=None)
+    stitch_shots(asked)
+    stitch_shots(asked)
+    assert "0 panoramas; 3 were there already" in capsys.readouterr().out
+    tiny_checkpoint(tmp_path / "model", spread=0.03)
+    stitch_shots(asked)
     assert "3 panoramas, " in capsys.readouterr().out
 
 

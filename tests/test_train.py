@@ -124,6 +124,16 @@ def test_gradient_accumulation_resumes_too(tiny_overrides, monkeypatch):
     assert_same_weights(train(config(tiny_overrides, "cut", *more)), whole)
 
 
+@pytest.mark.parametrize("more", ["dataset.batch_size=4", "training.grad_accumulate=3"])
+def test_the_rest_of_an_epoch_that_fills_no_step_any_more_is_left_out(tiny_overrides, capsys, more):
+    train(config(tiny_overrides, "changed", "training.max_steps=2"))
+    folder = train(config(tiny_overrides, "changed", "training.max_steps=3", more))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "what is left of epoch 0 fills no step" in said
+    last = [entry for entry in read_log(folder / "metrics.jsonl") if entry["kind"] == "train"][-1]
+    assert (last["step"], last["epoch"]) == (3, 1)
+
+
 def test_ema_copies_until_start_iter_then_averages(tiny_overrides):
     early = train(config(tiny_overrides, "early", "training.max_steps=4"))
     both = weights(early)

@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 import signal
+import struct
 import subprocess
 from dataclasses import replace
 from fractions import Fraction
@@ -16,17 +17,17 @@ from made_checkpoints import tiny_checkpoint
 from made_shots import shaken, small_rig, taken, world
 from PIL import Image
 
-from spidereye import Stitcher, stopped_video, video_job
+from spidereye import Stitcher, stopped_video, video_job, view_videos
 from spidereye.errors import SpiderEyeError
 from spidereye.interrupt import Interrupt
-from spidereye.pictures import to_uint8
+from spidereye.pictures import PictureError, to_uint8
 from spidereye.rotation import angle_between
-from spidereye.sources.video_file import Timeline
+from spidereye.sources.video_file import Timeline, VideoDecoder, read_timeline
 from spidereye.sphere_boxes import say_spherical
 from spidereye.steady import Poses, SteadyCalibration
 from spidereye.stitch_job import StitchJob
 from spidereye.video_job import VideoJob, stitch_videos
-from spidereye.view_videos import ViewVideos
+from spidereye.view_videos import ViewFrames, ViewVideos
 
 NAMES = ("front", "right", "back", "left")
 RATE = 10
@@ -44,7 +45,9 @@ def write(path: Path, pictures: list[np.ndarray], sound: str | None = None) -> P
         stream = container.add_stream("libx264", rate=RATE, options={"crf": "0"})
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt, stream.codec_context.gop_size = "yuv444p", 4
-        track = container.add_stream(sound, rate=48000, layout="mono") if sound else None
+        layout = "stereo" if sound == "vorbis" else "mono"  # which FFmpeg's own encoder asks for
+        options = {"strict": "experimental"}
+        track = container.add_stream(sound, 48000, options, layout=layout) if sound else None
         for number, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, RATE)
@@ -59,7 +62,7 @@ def write(path: Path, pictures: list[np.ndarray], sound: str | None = None) -> P
                 frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
                 frame.sample_rate, frame.pts = 48000, start
                 frame.time_base = Fraction(1, 48000)
-                resampled = av.AudioResampler(track.codec_context.format, "mono", 48000)
+                resampled = av.AudioResampler(track.codec_context.format, layout, 48000)
                 for piece in resampled.resample(frame):
                     container.mux(track.encode(piece))
             container.mux(track.encode(None))
@@ -110,12 +113,22 @@ def test_each_frame_is_the_stitch_of_its_moment(videos, scene, capsys):
 
 def test_sound_is_kept_and_in_time(videos):
     """It begins half way, whether copied or encoded anew, and where the video starts later."""
-    with_aac = write(videos[0].parent / "loud.mp4", [np.zeros((96, 96, 3), np.uint8)] * 12, "aac")
+    black = [np.zeros((96, 96, 3), np.uint8)] * 12
+    with_aac = write(videos[0].parent / "loud.mp4", black, "aac")
+    with_vorbis = write(videos[0].parent / "loud.mkv", black, "vorbis")
     for more, expected in (
         ({}, 0.6),
         ({"start": 0.3}, 0.3),
         ({"offsets": ["right=0.2"]}, 0.6),  # front begins where right does, 0.2 s into it
         ({"stitch": replace(job(videos).stitch, images=[*videos[:3], with_aac])}, 0.6),
+        ({"stitch": replace(job(videos).stitch, images=[*videos[:3], with_vorbis])}, 0.6),
+        (
+            {
+                "stitch": replace(job(videos).stitch, images=[*videos[:3], with_vorbis]),
+                "start": 0.3,
+            },
+            0.3,
+        ),
     ):
         one = job(videos, **more)
         stitch_videos(replace(one, sound="left") if "stitch" in more else one)
@@ -255,6 +268,83 @@ def test_what_cannot_be_decoded_is_said_and_replaced(videos, capsys):
     assert "note: front: " in capsys.readouterr().err
 
 
+def test_what_stands_in_for_damaged_frames_comes_before_them(videos, scene, monkeypatch, capsys):
+    """Not from where poses were looked for; without a view before there is one."""
+    decode = view_videos.VideoDecoder.frame
+    bad = {0, 1, 5}
+
+    def frame(self, time):
+        if self.path == videos[0] and round(time * units[self.path] * RATE) in bad:
+            raise PictureError("damaged")
+        return decode(self, time)
+
+    opened = ViewVideos.open(videos)
+    units = {line.path: line.unit for line in opened.timelines}
+    monkeypatch.setattr(view_videos.VideoDecoder, "frame", frame)
+    moments = opened.moments()
+    with ViewFrames(opened) as frames:
+        list(frames.pictures([moments[0], moments[11]]))
+        front = [shown[0] for shown in frames.pictures(moments)]
+        assert front[0] is None and front[1] is None
+        np.testing.assert_array_equal(front[5], front[4])
+        assert frames.damaged == [3, 0, 0, 0]
+        (again,) = frames.pictures(moments[5:6], moments[:5])
+        np.testing.assert_array_equal(again[0], front[4])
+    one = job(videos)
+    stitch_videos(replace(one, stitch=replace(one.stitch, refine="gain,rotation")))
+    assert "note: front: 3 frames could not be decoded" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_frame_that_cannot_be_made_leaves_those_before(videos, monkeypatch):
+    make, seen = Stitcher.__call__, []
+
+    def failing(self, *given, **more):
+        seen.append(None)
+        if len(seen) == 5:
+            raise SpiderEyeError("front changes its size")
+        return make(self, *given, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stitcher, "__call__", failing)
+        with pytest.raises(SpiderEyeError, match=r"changes its size; .* has the 4 frames before"):
+            stitch_videos(job(videos))
+    output = job(videos).stitch.output
+    assert len(read(output)) == 4
+    stitch_videos(job(videos))
+    assert len(read(output)) == 12
+
+
+def test_a_full_disk_is_one_line(videos, monkeypatch):
+    def full(self, picture, seconds):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(video_job.PanoramaVideo, "write", full)
+    with pytest.raises(SpiderEyeError, match=r"pano\.mp4: cannot be written: No space left"):
+        stitch_videos(job(videos))
+    assert not job(videos).stitch.output.exists()
+
+
+def test_a_camera_on_its_head_is_turned_as_its_video_says(tmp_path):
+    upright = np.zeros((32, 64, 3), np.uint8)
+    upright[:16, :32] = 200
+    path = write(tmp_path / "a.mp4", [upright] * 2)
+    turned = tmp_path / "turned.mp4"
+    matrices = {90: (0, -1, 1, 0), 180: (-1, 0, 0, -1), -90: (0, 1, -1, 0)}
+    for degrees, (a, b, c, d) in matrices.items():
+        data = bytearray(path.read_bytes())
+        at = data.index(b"tkhd") + 4 + 40  # the track's matrix (ISO/IEC 14496-12, 8.3.2)
+        data[at : at + 36] = struct.pack(
+            ">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30
+        )
+        turned.write_bytes(bytes(data))
+        line = read_timeline(turned)
+        decoder = VideoDecoder(turned, line.keys)
+        shown = decoder.frame(line.times[0])
+        decoder.close()
+        expected = np.rot90(upright, degrees // 90)
+        assert shown.shape == expected.shape and np.abs(shown.astype(int) - expected).max() < 8
+
+
 def stopped_after(seconds: float, asked: VideoJob, said: str = "stopped; ") -> None:
     """Ctrl-C when the first frame later than that is written. said: what the message matches."""
 
@@ -377,6 +467,7 @@ def test_settings_that_make_no_sense_are_explained(videos, tmp_path):
         ({"smooth": False}, "--no-smooth goes with --method model"),
         ({"codec": "vp8"}, "--codec takes h264"),
         ({"quality": 60}, "--crf is from 0"),
+        ({"quality": 0, "codec": "av1"}, "--crf is from 1 to 51 for av1"),
         ({"start": -1.0}, "--start is 0 or more"),
         ({"offsets": ["top=1"]}, "got 'top=1'; the views are front"),
         ({"offsets": ["left=soon"]}, "as left=0.12, got 'left=soon'"),

@@ -42,7 +42,7 @@ def create_app(models: Models, limits: Limits | None = None) -> FastAPI:
     """The server's application. It starts a thread that stitches, which ends with it."""
     limits = limits or Limits()
     metrics = Metrics()
-    queue = JobQueue(limits, metrics.ended)
+    queue = JobQueue(limits, metrics.ended, lambda made: made.bytes)
     metrics.waiting.set_function(lambda: len(queue))
 
     @asynccontextmanager

@@ -23,7 +23,8 @@ FINISHED = (DONE, FAILED, CANCELLED)
 
 @dataclass(eq=False)  # one job is no other, whatever it says
 class Job:
-    """work: what to do, returning the result.   size: bytes that it holds while it waits.
+    """work: what to do, returning the result.   size: bytes that it holds while it waits, and then
+    those of the result.
     error, status: a sentence and an HTTP status where it failed.   created, finished: monotonic
     seconds."""
 
@@ -44,10 +45,16 @@ class Job:
 
 
 class JobQueue:
-    """Runs jobs in the order in which they came. `observe` is told of each that ended."""
+    """Runs jobs in the order in which they came. `observe` is told of each that ended; `size_of`
+    tells the bytes of a result."""
 
-    def __init__(self, limits: Limits, observe: Callable[[Job], None] = lambda job: None):
-        self._limits, self._observe = limits, observe
+    def __init__(
+        self,
+        limits: Limits,
+        observe: Callable[[Job], None] = lambda job: None,
+        size_of: Callable[[Any], int] = lambda result: 0,
+    ):
+        self._limits, self._observe, self._size_of = limits, observe, size_of
         self._waiting: deque[Job] = deque()
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._changed = threading.Condition()
@@ -139,16 +146,18 @@ class JobQueue:
 
     def _end(self, job: Job, state: str, error: str | None, status: int) -> None:
         job.state, job.error, job.status = state, error, status
-        job.finished, job.work, job.size = time.monotonic(), None, 0
+        job.finished, job.work = time.monotonic(), None
+        job.size = 0 if job.result is None else self._size_of(job.result)
         self._observe(job)
         self._forget()
 
     def _forget(self) -> None:
-        """Finished jobs that are too old or too many; the newest stay."""
-        now = time.monotonic()
-        finished = [job for job in self._jobs.values() if job.finished is not None]
-        surplus = len(finished) - self._limits.kept
+        """Finished jobs that are too old, too many or too large together; the newest stay."""
+        now, held = time.monotonic(), 0
+        finished = [job for job in reversed(self._jobs.values()) if job.finished is not None]
         for place, job in enumerate(finished):
             assert job.finished is not None
-            if place < surplus or now - job.finished > self._limits.kept_seconds:
+            held += job.size
+            surplus = place >= self._limits.kept or held > 1e6 * self._limits.kept_megabytes
+            if (surplus and place) or now - job.finished > self._limits.kept_seconds:
                 del self._jobs[job.id]

@@ -9,8 +9,8 @@ from spidereye.errors import SpiderEyeError
 class Limits:
     """megabytes: of one request.   pixels: of one picture.   views: pictures of one shot.
     width: of a panorama.   queue, queue_megabytes: jobs that wait, and their pictures together.
-    seconds: from a job's arrival to its end.   kept, kept_seconds: finished jobs whose panoramas
-    can still be fetched."""
+    seconds: from a job's arrival to its end.   kept, kept_seconds, kept_megabytes: finished jobs
+    whose panoramas can still be fetched, and their panoramas together; the last one always can."""
 
     megabytes: float = 64.0
     pixels: int = 60_000_000
@@ -21,6 +21,7 @@ class Limits:
     seconds: float = 300.0
     kept: int = 64
     kept_seconds: float = 900.0
+    kept_megabytes: float = 512.0
 
 
 class Refused(SpiderEyeError):  # noqa: N818 (it is the answer, no failure)

@@ -2,6 +2,7 @@
 middleware hides from it that a client hung up."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -64,14 +65,15 @@ class BodyLimit:
 
         async def sending(message: MutableMapping[str, Any]) -> None:
             nonlocal answered
-            answered = True
-            await send(message)
+            # What the application makes of a body that was cut off is no answer.
+            if answered or got <= self._most:
+                answered = True
+                await send(message)
 
-        try:
+        with suppress(_TooLarge):
             await self._app(scope, counted, sending)
-        except _TooLarge:
-            if not answered:
-                await self._refuse(scope, receive, send)
+        if got > self._most and not answered:
+            await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         text = f"a request has at most {self._most / 1e6:g} MB; send smaller or fewer pictures"

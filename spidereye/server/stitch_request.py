@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import cv2
@@ -33,6 +34,8 @@ from spidereye.stitcher import Stitcher
 
 FORMATS = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 _MOST_RIG = 100_000  # bytes of a rig file
+# Guessing decodes pictures before their turn comes: those of one shot at a time.
+_GUESSING = Lock()
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,11 @@ class Made:
     count: bytes
     about: dict[str, Any]
 
+    @property
+    def bytes(self) -> int:
+        """How many it holds."""
+        return len(self.picture) + len(self.count)
+
 
 @dataclass(frozen=True)
 class StitchRequest:
@@ -122,8 +130,8 @@ class StitchRequest:
         for upload in uploads:
             upload.size(limits)
         model = wanted.model or models.default
-        if wanted.steps is not None and model == GEOMETRIC:
-            raise Refused(422, "steps go with a model: the geometric stitch has no networks")
+        if (wanted.steps is not None or wanted.seed) and model == GEOMETRIC:
+            raise Refused(422, "steps and seed go with a model: the stitch has no networks")
         rig = _rig(models, model, uploads, wanted)
         views = _ordered(uploads, rig)
         size = None if wanted.size is None else size_from(wanted.size, "size")
@@ -184,14 +192,16 @@ def _rig(models: Models, model: str, uploads: Sequence[Upload], wanted: Wanted) 
     guessed = wanted.fov is not None or wanted.family is not None
     if (wanted.rig is not None) + (wanted.rig_file is not None) + guessed > 1:
         raise Refused(422, "a rig is one of rig, rig_file, and fov with family: send one of them")
-    if wanted.family is not None and wanted.fov is None:
-        raise Refused(422, "family goes with fov, the lens's field of view in degrees")
+    if wanted.fov is None and (wanted.family is not None or wanted.order is not None):
+        what = "family" if wanted.family is not None else "order"
+        raise Refused(422, f"{what} goes with fov, the lens's field of view in degrees")
     if wanted.rig_file is not None:
         return _uploaded_rig(wanted.rig_file)
     if guessed:
         options = GuessOptions(family=wanted.family, fov=wanted.fov, order=wanted.order)
-        levels = [(str(one.label), brightest(None, one.picture())) for one in uploads]
-        return guess(levels, options)[0]
+        with _GUESSING:
+            levels = [(str(one.label), brightest(None, one.picture())) for one in uploads]
+            return guess(levels, options)[0]
     return models.rig_of(model) if wanted.rig is None else models.rig(wanted.rig)
 
 

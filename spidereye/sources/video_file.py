@@ -280,11 +280,13 @@ def _announced_seconds(container: InputContainer, stream: VideoStream) -> float:
 
 
 def _to_rgb(frame: VideoFrame) -> UInt8[np.ndarray, "H W 3"]:
-    """Colours by the matrix that the stream names; BT.709 from 720 lines on and BT.601 below where
-    it names none, as players have it."""
+    """The frame as players show it: turned as the file says, colours by the matrix that the stream
+    names; BT.709 from 720 lines on and BT.601 below where it names none."""
     matrix = None
     if int(frame.colorspace) == _UNNAMED and frame.height >= 720:
         matrix = Colorspace.ITU709
     # One thread: a forked worker that frees a converter of its parent would wait for threads that
     # it does not have, or crash.
-    return frame.to_ndarray(format="rgb24", src_colorspace=matrix, threads=1)
+    picture = frame.to_ndarray(format="rgb24", src_colorspace=matrix, threads=1)
+    quarters = round(frame.rotation / 90) % 4  # counterclockwise
+    return np.ascontiguousarray(np.rot90(picture, quarters)) if quarters else picture
