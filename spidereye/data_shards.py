@@ -16,7 +16,7 @@ from spidereye.progress import progress
 from spidereye.sources.files import listing, split_folder
 from spidereye.sources.folder import FolderSource
 from spidereye.sources.tar_index import index_tar
-from spidereye.whole_files import whole_file
+from spidereye.whole_files import unwritable, whole_file
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -151,6 +151,4 @@ def _write(shard: Shard) -> None:
                 with path.open("rb") as picture:
                     tar.addfile(info, picture)
     except OSError as error:
-        raise SpiderEyeError(
-            f"{shard.path}: cannot be written: {error.strerror or error}"
-        ) from error
+        raise unwritable(shard.path, error) from error

@@ -14,6 +14,7 @@ from spidereye.progress import progress
 from spidereye.sources import Split
 from spidereye.sources.files import VIDEO_SUFFIXES, find_files, listing, split_folder
 from spidereye.sources.folder import complaint
+from spidereye.whole_files import unwritable
 
 PLACES = ("folder", "name", "file")
 
@@ -151,4 +152,4 @@ def _place_file(source: Path, target: Path, link: bool) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise SpiderEyeError(f"{target}: cannot be written: {error.strerror or error}") from error
+        raise unwritable(target, error) from error

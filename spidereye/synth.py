@@ -42,7 +42,7 @@ from spidereye.scenes.parts import CLEARANCE
 from spidereye.scenes.scene import LOOKS
 from spidereye.scenes.views import render_rig, view_depth
 from spidereye.sources.scenes import SceneSource
-from spidereye.whole_files import whole_file, write_whole
+from spidereye.whole_files import unwritable, whole_file, write_whole
 
 Split = Literal["train", "val"]
 _SPARE = 0.2  # metres that things are farther away from a camera than nothing
@@ -176,7 +176,7 @@ def _write_depth(path: Path, depth: Float32[np.ndarray, "h w"]) -> None:
                 stored = np.where(np.isnan(depth), 0, stored).astype(np.uint16)
                 Image.fromarray(stored).save(file, format="PNG")
     except OSError as error:
-        raise SpiderEyeError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise unwritable(path, error) from error
 
 
 def _settle(wanted: Synthesis) -> None:

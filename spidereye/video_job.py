@@ -98,7 +98,7 @@ class _Making:
     def frame(self, moment: Moment, pictures: Sequence[Frame | None]) -> UInt8[np.ndarray, "H W 3"]:
         """The panorama of a moment; None stands for a view that has no picture then."""
         found = None
-        if all(picture is not None for picture in pictures):
+        if _is_whole(pictures):
             found = self.steady.at(moment.seconds, pictures)
         made = self.stitcher(pictures, steps=self.job.steps, seed=self.job.seed, found=found)
         if not self.said:
@@ -144,12 +144,14 @@ def stitch_videos(job: VideoJob) -> None:
             stitcher = stitcher.fitted(first)
         say_coverage(job.stitch, stitcher, console)
         some = frames.pictures(_spread(moments)) if stitcher.refine else ()
-        whole = (pictures for pictures in some if all(one is not None for one in pictures))
-        steady = SteadyCalibration(stitcher, Poses.of(stitcher, whole))
+        steady = SteadyCalibration(stitcher, Poses.of(stitcher, filter(_is_whole, some)))
         smoothing = TemporalSmoothing() if job.smooth and job.stitch.method == "model" else None
         making = _Making(job.stitch, stitcher, steady, smoothing, console)
         sound = _sound(job.sound, videos, labels, moments)
-        done = _write(job, making, frames, moments, sound)
+        try:
+            done = _write(job, making, frames, moments, sound)
+        except (OSError, FFmpegError) as error:
+            raise unwritable(job.stitch.output, error) from error
     for label, count in zip(labels, frames.damaged, strict=True):
         if count:
             console.print(
@@ -171,7 +173,7 @@ def _write(
 ) -> int:
     """How many frames are written, those of an earlier call with the same settings among them.
     Raises SpiderEyeError for a frame that cannot be made, with those before it written as if it had
-    been stopped there, and where nothing can be written."""
+    been stopped there; OSError and FFmpegError where nothing can be written."""
     output = job.stitch.output
     settings = _settings(job, making.stitcher, frames.videos)
     stopped = stopped_video.find(output, settings)
@@ -202,9 +204,6 @@ def _write(
                     if stop.requested:
                         break
             video.close(moments[done - 1].seconds + interval)
-        except (OSError, FFmpegError) as error:
-            video.abandon()
-            raise unwritable(output, error) from error
         except BaseException:
             video.abandon()
             raise
@@ -231,6 +230,11 @@ def _settings(job: VideoJob, stitcher: Stitcher, videos: ViewVideos) -> str:
             "start": job.start, "seconds": job.seconds, "smooth": job.smooth, "sound": job.sound,
         }
     )  # fmt: skip
+
+
+def _is_whole(pictures: Sequence[Frame | None]) -> bool:
+    """Whether every view has a picture."""
+    return all(picture is not None for picture in pictures)
 
 
 def _spread(moments: Sequence[Moment]) -> list[Moment]:

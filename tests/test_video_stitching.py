@@ -268,7 +268,7 @@ def test_what_cannot_be_decoded_is_said_and_replaced(videos, capsys):
     assert "note: front: " in capsys.readouterr().err
 
 
-def test_what_stands_in_for_damaged_frames_comes_before_them(videos, scene, monkeypatch, capsys):
+def test_what_stands_in_for_damaged_frames_comes_before_them(videos, monkeypatch, capsys):
     """Not from where poses were looked for; without a view before there is one."""
     decode = view_videos.VideoDecoder.frame
     bad = {0, 1, 5}
