@@ -13,7 +13,7 @@ quickstart: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-slow: .venv/installed
+slow: .venv/installed .venv/openvino
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow --durations 15
 
 # The page that `spidereye serve` shows; it needs Node.js. Without it the server has its API only.
@@ -32,6 +32,11 @@ lint: .venv/installed
 	$(BIN)/pip install --quiet -c constraints.txt torch
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[test,repa,schedulefree,video,export,web]"
 	touch $@
+
+# ONNX Runtime built with OpenVINO, in a folder of its own beside the other, for the one test of it.
+.venv/openvino: .venv/installed
+	$(BIN)/pip install --quiet --no-deps -c constraints.txt --upgrade --target $@ onnxruntime-openvino || \
+		echo "NOT INSTALLED: onnxruntime-openvino, so that its test skips" >&2
 
 clean:
 	rm -rf .venv build dist

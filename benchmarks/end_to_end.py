@@ -1,11 +1,13 @@
-"""Four views in, a panorama out, one step: eager, compiled and ONNX Runtime, and the whole verb.
+"""Four views in, a panorama out, one step: eager, compiled, bf16, ONNX Runtime; and the whole verb.
 
 A SpiderEye360 with random weights, as `spidereye export` takes it. "networks" is from the views and
 what geometry says of them to the panorama, "Stitcher" from four pictures to 8 bits: reading,
 self-calibration and geometry included. Each is a process of its own; the baseline is eager PyTorch
-with the allocator set as our commands set it.
+with the allocator set as our commands set it. ONNX in bf16 needs onnxruntime-openvino, in a folder
+before the others so that both stay:
 
-    python benchmarks/end_to_end.py                    about 10 minutes on two cores
+    pip install --no-deps --target openvino onnxruntime-openvino
+    PYTHONPATH=openvino python benchmarks/end_to_end.py       10 minutes on two cores
     python benchmarks/end_to_end.py --decoder XXS --encoder-width 16 --side 64
 """
 
@@ -26,14 +28,14 @@ from spidereye.checkpoint import Checkpoint, save_checkpoint
 from spidereye.config_files import config_to_dict, load_config
 from spidereye.export import export_onnx, sample_shot
 from spidereye.model import SpiderEyeModel, parameter_count
-from spidereye.onnx_networks import OnnxNetworks
 from spidereye.pictures import to_uint8
+from spidereye.precision import computing_in
 from spidereye.stitcher import Stitcher
 from spidereye.trained import Trained
 from spidereye.whole_files import write_whole
 
 EAGER = "eager"
-FORMS = (EAGER, "compiled", "onnx")
+FORMS = (EAGER, "eager bf16", "compiled", "onnx", "onnx bf16")
 
 
 def make_checkpoint(folder: Path, decoder: str, width: int, side: int) -> int:
@@ -56,18 +58,19 @@ def make_checkpoint(folder: Path, decoder: str, width: int, side: int) -> int:
 @torch.inference_mode()
 def measure(case: dict[str, Any]) -> dict[str, Any]:
     """A case's result, in its process."""
-    path = case["file"] if case["form"] == "onnx" else case["folder"]
-    trained = Trained.load(path)
+    form, *half = case["form"].split()
+    path = case["file"] if form == "onnx" else case["folder"]
+    precision, compiled = "bf16" if half else "fp32", form == "compiled"
+    trained = Trained.load(path, precision=precision)
     given, noise = sample_shot(trained.config)
     if case["what"] == "Stitcher":
-        stitcher = Stitcher.load(path, compile=case["form"] == "compiled")
+        stitcher = Stitcher.load(path, precision=precision, compile=compiled)
         pictures = [_picture(view) for view in given.views[0]]
         return timed(lambda: stitcher(pictures, steps=1), case["runs"])
-    networks = trained.networks
-    if case["form"] == "compiled":
-        assert not isinstance(networks, OnnxNetworks)
-        networks.compile_networks()
-    return timed(lambda: networks.panorama(given, noise, 1), case["runs"])
+    device = torch.device("cpu")
+    networks = trained.ready(device, precision, compiled)
+    with computing_in(precision, device):
+        return timed(lambda: networks.panorama(given, noise, 1), case["runs"])
 
 
 def _picture(view: torch.Tensor) -> np.ndarray:

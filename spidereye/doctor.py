@@ -32,6 +32,7 @@ EXTRAS = {
     "wandb": Extra(("wandb",), "training.trackers=[wandb]"),
     "trackio": Extra(("trackio",), "training.trackers=[trackio]"),
 }
+_OTHER_BUILDS = {"onnxruntime": ("onnxruntime-gpu", "onnxruntime-openvino")}  # in its place
 _LIBRARIES = ("torch", "numpy", "opencv-contrib-python-headless", "pillow", "accelerate")
 _WIDTH = 16  # of what a line is about
 
@@ -90,13 +91,21 @@ def _memory() -> str:
 def _extra(name: str, extra: Extra) -> str:
     found, missing = [], []
     for package in extra.packages:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
+        installed = [one for one in (package, *_OTHER_BUILDS.get(package, ())) if _has(one)]
+        found += [f"{one} {version(one)}" for one in installed]
+        if not installed:
             missing.append(package)
     if not missing:
         return ", ".join(found)
     return f"no {', '.join(missing)}; for {extra.serves}: pip install 'spidereye[{name}]'"
+
+
+def _has(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _weights(key: str) -> tuple[str, str]:

@@ -21,7 +21,8 @@ from torch import Tensor
 from spidereye.conditions import Conditions, flattened
 from spidereye.config import Config
 from spidereye.config_files import config_from_dict, config_to_dict
-from spidereye.errors import SpiderEyeError, require_extra
+from spidereye.errors import SpiderEyeError
+from spidereye.onnx_sessions import open_session
 from spidereye.rig_files import write_rig
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _RIG = "rig.yaml"
 class OnnxNetworks:
     """path: of the file.   session: of ONNX Runtime.   config: of the checkpoint that was exported.
     steps: of the sampler, fixed.   origin: in words.   files: where the rig's own files lie while
-    it is used."""
+    it is used.   precision: that it computes in, fp32 or bf16."""
 
     path: Path
     session: Any
@@ -44,26 +45,13 @@ class OnnxNetworks:
     steps: int
     origin: str
     files: tempfile.TemporaryDirectory
+    precision: str = "fp32"
 
     @classmethod
-    def load(cls, path: Path, device: str = "cpu") -> "OnnxNetworks":
-        """Raises SpiderEyeError for a file that is damaged, or not one of ours."""
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise require_extra("export", "onnxruntime") from error
-        wanted = "CUDAExecutionProvider" if device.startswith("cuda") else "CPUExecutionProvider"
-        if wanted not in onnxruntime.get_available_providers():
-            raise SpiderEyeError(
-                f"device {device}: this ONNX Runtime has no {wanted}; install onnxruntime-gpu, or "
-                "take device cpu"
-            )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=[wanted])
-        except Exception as error:  # its exceptions have no common class of their own
-            raise SpiderEyeError(f"{path} cannot be read as an ONNX file: {error}") from error
+    def load(cls, path: Path, device: str = "cpu", precision: str = "fp32") -> "OnnxNetworks":
+        """Raises SpiderEyeError for a file that is damaged, or not one of ours, and for an ONNX
+        Runtime that does not compute on that device, or not in that precision."""
+        session = open_session(path, device, precision)
         text = session.get_modelmeta().custom_metadata_map.get(_KEY)
         if text is None:
             raise SpiderEyeError(f"{path} was not written by `spidereye export`")
@@ -74,7 +62,9 @@ class OnnxNetworks:
             (Path(files.name) / name).write_bytes(base64.b64decode(content))
             values["dataset"]["rig"] = str(Path(files.name) / _RIG)
         config = config_from_dict(values, [])
-        return cls(path, session, config, about["steps"], f"{path} ({about['origin']})", files)
+        return cls(
+            path, session, config, about["steps"], f"{path} ({about['origin']})", files, precision
+        )
 
     @property
     def digest(self) -> str:

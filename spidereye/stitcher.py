@@ -116,14 +116,14 @@ class Stitcher:
         what the checkpoint was trained with, and with the package's own as fine as the pictures.
         refine: what the overlaps of each shot correct before the networks see it; None: what they
         were trained with (ssdd.refine).   reference_view: as for `geometric`.
-        precision: fp32, or bf16 where the device computes in it.   compile: let torch.compile make
-        code of the networks: the first panorama takes minutes. For GPUs; on CPUs the others, too,
-        took a fifth longer than without.
+        precision: fp32, or bf16 where the device computes in it; for an .onnx file on CPUs that
+        have it, with onnxruntime-openvino.   compile: let torch.compile make code of the networks:
+        the first panorama takes minutes. For GPUs; on CPUs the others, too, took a fifth longer.
         Raises SpiderEyeError where there is none, or where it is not one of ours, for bf16 where
-        the device has none, for precision, compile or size of an .onnx file, and for sizes that
-        the networks do not divide.
+        the device has none, for compile or size of an .onnx file, and for sizes that the networks
+        do not divide.
         """
-        trained = Trained.load(checkpoint, weights, runs_dir, device)
+        trained = Trained.load(checkpoint, weights, runs_dir, device, precision)
         config = trained.config
         own = None if rig is None else load_rig(rig)
         trained.check_rig(own)

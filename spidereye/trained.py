@@ -41,16 +41,17 @@ class Trained:
         weights: Weights = "ema",
         runs_dir: str = "runs",
         device: str = "cpu",
+        precision: str = "fp32",
     ) -> "Trained":
         """checkpoint: a folder, `run_name`, `run_name@best`, `run_name@last`, a Hugging Face id, or
-        an .onnx file of `spidereye export`.   device: of an ONNX file.
+        an .onnx file of `spidereye export`.   device, precision: of an ONNX file.
 
         Raises SpiderEyeError where there is none, or where it carries no configuration.
         """
         if Path(checkpoint).suffix == ".onnx":
             if not Path(checkpoint).is_file():
                 raise SpiderEyeError(f"{checkpoint}: there is no such file")
-            made = OnnxNetworks.load(Path(checkpoint), device)
+            made = OnnxNetworks.load(Path(checkpoint), device, precision)
             return cls(made, made.config, made.origin, made.steps)
         found = find_checkpoint(str(checkpoint), runs_dir)
         if not found.is_ours:
@@ -123,14 +124,17 @@ class Trained:
         self, device: torch.device, precision: str = "fp32", compile: bool = False
     ) -> SpiderEyeModel | OnnxNetworks:
         """The networks on the device; compile: torch.compile makes code of them when they first
-        run. Raises SpiderEyeError for a precision that the device has not, and for either where an
-        ONNX file holds them."""
+        run. Raises SpiderEyeError for a precision that the device has not, and for an ONNX file
+        that was loaded in another, or is to be compiled."""
         check_precision(precision, device)
         if not isinstance(self.networks, SpiderEyeModel):
-            if compile or precision != "fp32":
+            if compile:
                 raise SpiderEyeError(
-                    f"{self.origin} runs as it was exported: precision and compile go with a "
-                    "checkpoint folder"
+                    f"{self.origin} runs as it was exported: compile goes with a checkpoint folder"
+                )
+            if precision != self.networks.precision:
+                raise SpiderEyeError(
+                    f"{self.origin} was loaded in {self.networks.precision}, not in {precision}"
                 )
             return self.networks
         if compile:

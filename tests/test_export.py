@@ -1,6 +1,7 @@
 """An exported file is the checkpoint: the same panoramas from ONNX Runtime, for any batch."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from spidereye.errors import SpiderEyeError
 from spidereye.export import export_file, export_onnx, sample_shot
 from spidereye.onnx_networks import OnnxNetworks
 from spidereye.pictures import to_uint8
+from spidereye.precision import has_bfloat16
 from spidereye.rig import Rig, spider4
 from spidereye.rig_files import load_rig, write_rig
 from spidereye.trained import Trained
@@ -228,3 +230,46 @@ def test_files_that_are_none_of_ours(exported, tmp_path):
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         with pytest.raises(SpiderEyeError, match="has no CUDAExecutionProvider"):
             Stitcher.load(path, device="cuda")
+
+
+def test_bf16_needs_another_build_and_a_cpu(exported):
+    _, path, *_ = exported
+    with pytest.raises(SpiderEyeError, match=r"on a GPU: precision bf16 goes with a checkpoint"):
+        OnnxNetworks.load(path, "cuda", "bf16")
+    with pytest.raises(SpiderEyeError, match=r"compile goes with a checkpoint folder"):
+        Stitcher.load(path, compile=True)
+    if "OpenVINOExecutionProvider" not in onnxruntime.get_available_providers():
+        with pytest.raises(SpiderEyeError, match=r"put onnxruntime-openvino in its place"):
+            OnnxNetworks.load(path, "cpu", "bf16")
+
+
+OPENVINO = Path(sys.prefix) / "openvino"  # `make slow` puts it there
+IN_BFLOAT16 = """
+import sys
+import numpy as np
+from spidereye import Stitcher
+path, views, out = sys.argv[1:]
+stitcher = Stitcher.load(path, precision="bf16")
+np.savez(out, *(stitcher(list(shot)).picture for shot in np.load(views)))
+"""
+
+
+@pytest.mark.skipif(not OPENVINO.is_dir(), reason="no onnxruntime-openvino in .venv/openvino")
+@pytest.mark.skipif(not has_bfloat16(torch.device("cpu")), reason="no bfloat16 on this CPU")
+def test_bfloat16_by_openvino(exported, tmp_path):
+    """In a process that finds OpenVINO's build of ONNX Runtime before the other."""
+    _, path, *_ = exported
+    shots = [pictures(seed=seed) for seed in (0, 3)]
+    np.save(tmp_path / "views.npy", np.array(shots))
+    given = [path, tmp_path / "views.npy", tmp_path / "out.npz"]
+    before = {**os.environ, "PYTHONPATH": str(OPENVINO)}
+    made = subprocess.run(
+        [sys.executable, "-c", IN_BFLOAT16, *given], env=before, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr[-2000:]
+    plain = Stitcher.load(path)
+    for shot, half in zip(shots, np.load(tmp_path / "out.npz").values(), strict=True):
+        single = plain(shot).picture
+        apart = np.abs(single.astype(int) - half)
+        assert 0 < apart.mean() < 0.5 and apart.max() <= 8
