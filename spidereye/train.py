@@ -117,7 +117,8 @@ def train(config: Config, resume_command: str = "") -> Path:
             f"what is left of epoch {state.epoch} fills no step as it is configured now",
         )
         state.epoch, state.batch = state.epoch + 1, 0
-    say(accelerator, f"{total} steps; Ctrl-C saves and stops; to resume: {resume_command}")
+    again = f"to resume: {resume_command}" if resume_command else "the same call resumes"
+    say(accelerator, f"{total} steps; Ctrl-C saves and stops; {again}")
     samples = loader(train_data, batches, workers)
     optimizer.zero_grad()
     with (
