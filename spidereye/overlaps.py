@@ -6,7 +6,7 @@ which say only "at least" or "at most") take part in the blur, a comparison coun
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -233,11 +233,10 @@ def disagreement(readings: Readings) -> tuple[float, float]:
     """The sum of squared differences over all pairs of views that see a ray, and of their weights.
     Colours have to be compensated."""
     differences = total = 0.0
-    for i in range(len(readings.colour)):
-        for j in range(i):
-            both = readings.weight[i] * readings.weight[j]
-            differences += float((both * (readings.colour[i] - readings.colour[j]).square()).sum())
-            total += float(both.sum())
+    for one, other, both in _pairs(readings):
+        apart = readings.colour[one] - readings.colour[other]
+        differences += float((both * apart.square()).sum())
+        total += float(both.sum())
     return differences, total
 
 
@@ -249,13 +248,18 @@ def misalignment(readings: Readings, angle: float) -> float:
     slopes = 0.0
     # The square per radian, half of it along either direction.
     change = (readings.slope * readings.resolution[:, None, None, None]).square().sum(1) / 2
-    for i in range(len(readings.colour)):
-        for j in range(i):
-            both = readings.weight[i] * readings.weight[j]
-            slopes += float((both * (change[i] + change[j]) / 2).sum())
+    for one, other, both in _pairs(readings):
+        slopes += float((both * (change[one] + change[other]) / 2).sum())
     if slopes == 0 or differences < _NOISE**2 * total:
         return 0.0
     return math.sqrt(max(0.0, differences / slopes - angle**2))
+
+
+def _pairs(readings: Readings) -> Iterator[tuple[int, int, Float[Tensor, "3 P"]]]:
+    """Every two views, with the weights of the rays that both see."""
+    for one in range(len(readings.weight)):
+        for other in range(one):
+            yield one, other, readings.weight[one] * readings.weight[other]
 
 
 def _correlated(

@@ -30,7 +30,7 @@ from spidereye.server.app import create_app
 from spidereye.server.job_queue import JobQueue
 from spidereye.server.limits import Limits, Refused
 from spidereye.server.models import Models
-from spidereye.server.stitch_request import StitchRequest
+from spidereye.server.stitch_request import StitchRequest, Upload, Wanted
 
 NAMES = ("front", "right", "back", "left")
 LIMITS = Limits(megabytes=2, pixels=1_000_000, views=6, width=512)
@@ -173,6 +173,27 @@ def test_rigs_are_uploaded_or_guessed(client, views, tmp_path):
         for fov in ("150", "200")
     )
     assert narrow.shape == (64, 128, 3) and np.abs(narrow.astype(int) - wide).mean() > 3
+
+
+def test_guesses_decode_the_pictures_of_one_shot_at_a_time(models, views, monkeypatch):
+    inside, most, plain = [], [], Upload.picture
+
+    def picture(self):
+        inside.append(self)
+        most.append(len(inside))
+        time.sleep(0.01)
+        made = plain(self)
+        inside.remove(self)
+        return made
+
+    monkeypatch.setattr(Upload, "picture", picture)
+    uploads = [Upload(f"{name}.png", png(view)) for name, view in zip(NAMES, views, strict=True)]
+    wanted = Wanted(model="geometric", size="128x64", family="equidistant", fov=185.0)
+    with ThreadPoolExecutor(4) as pool:
+        given = models, LIMITS, uploads, wanted
+        works = [pool.submit(StitchRequest.checked, *given) for _ in range(4)]
+        assert all(work.result().views for work in works)
+    assert len(most) == 16 and max(most) == 1
 
 
 MULTIPART = {"content-type": "multipart/form-data; boundary=x"}
