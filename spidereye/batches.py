@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from spidereye.camera import Camera
 from spidereye.conditions import Conditions
+from spidereye.cpu import allow_open_files
 from spidereye.degradation import Degradation
 from spidereye.jitter import Jitter, JitterConfig, draw, jitter_colour, jittered_cameras, without
 from spidereye.picture_cache import PictureCache
@@ -168,6 +169,8 @@ class EverySampleOnce(Sampler[list[int]]):
 
 def loader(dataset: Dataset[Any], batches: Sampler[Any], workers: int) -> Iterable[list[Any]]:
     """A loader of lists of the data set's samples; the workers live as long as the loader."""
+    if workers:
+        allow_open_files()
     return DataLoader(
         dataset,
         batch_sampler=batches,

@@ -125,13 +125,16 @@ class Camera:
         rays = (camera_to_world @ rays[..., None])[..., 0]
         return rays, valid & self.is_picture(pixels)
 
-    def pixel_grid(self, oversample: int = 1) -> Float[Tensor, "h w 2"]:
-        """Pixel centres (u, v), or the centres of oversample² equal parts of every pixel."""
+    def pixel_grid(
+        self, oversample: int = 1, rows: slice = slice(None), columns: slice = slice(None)
+    ) -> Float[Tensor, "h w 2"]:
+        """Pixel centres (u, v), or the centres of oversample² equal parts of every pixel; of some
+        rows and columns alone where they are given."""
         like = self.rotation
         u = torch.arange(self.lens.width * oversample, device=like.device, dtype=like.dtype)
         v = torch.arange(self.lens.height * oversample, device=like.device, dtype=like.dtype)
         u, v = ((axis + 0.5) / oversample - 0.5 for axis in (u, v))
-        v, u = torch.meshgrid(v, u, indexing="ij")
+        v, u = torch.meshgrid(v[rows], u[columns], indexing="ij")
         return torch.stack((u, v), dim=-1)
 
     def mask(self) -> Bool[Tensor, "*b h w"]:
@@ -176,7 +179,7 @@ class Camera:
                 f"calibration and cannot be {width}x{height}: the aspect ratio differs"
             )
         visible = self.visible
-        if visible is not None and scale != 1:
+        if visible is not None and (width, height) != (self.lens.width, self.lens.height):
             # A pixel that is hidden in part is hidden: some of its colour would be the car's.
             share = F.interpolate(visible[None, None].float(), size=(height, width), mode="area")
             visible = share[0, 0] > 1 - 1e-6
@@ -233,7 +236,8 @@ class Camera:
         crop = self.crop
         if crop is None:
             return self.resized(width, height), (0, 0, width, height)
-        whole = self.window(-crop.left, -crop.top, crop.file_width, crop.file_height)
+        whole = self.resized(crop.width, crop.height)
+        whole = whole.window(-crop.left, -crop.top, crop.file_width, crop.file_height)
         whole = whole.resized(width, height)
         across, down = width / crop.file_width, height / crop.file_height
         left, top = round(crop.left * across), round(crop.top * down)

@@ -15,7 +15,6 @@ from spidereye.rig_commands import rig_app
 from spidereye.serve_command import serve
 from spidereye.stitch_commands import stitch, video
 
-OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",

@@ -5,6 +5,7 @@ Where networks take views alone, rendering a whole batch on the training device 
 shot can be kept on disk: with `draws` a panorama has only so many different shots.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,15 +23,14 @@ from spidereye.degradation import Degradation
 from spidereye.layers import resize_nearest
 from spidereye.picture_cache import PictureCache
 from spidereye.pictures import to_float, to_uint8
-from spidereye.protocols import off_centre
 from spidereye.randomness import generator
 from spidereye.render import RenderPlan
-from spidereye.rig import Rig, fingerprint
+from spidereye.rig import Rig, fingerprint, off_centre
 from spidereye.rig_variety import drawn_rig
 from spidereye.scene_batches import SceneDataset, SceneRenderer
 from spidereye.sources.scenes import NearScenes
 
-_VERSION = 6  # of what is kept: raise it where conditions change
+_VERSION = 7  # of what is kept: raise it where conditions change
 
 
 @dataclass(frozen=True)
@@ -118,12 +118,14 @@ class ConditionedDataset(Dataset[ConditionedSample]):
         source = generator(self.render.seed, "parallax", draw, index)
         lot, place = torch.rand(2, generator=source, dtype=torch.float64).tolist()
         render = self._renderer(draw, index)
+        radius = math.inf  # photographs have no nearness
         if lot < self.parallax.share:
             batch = self._near(render.rig, draw * len(self) + index, place)
+            radius = render.rig.sphere_radius
         else:
             batch = render([self.panoramas[index]], draw)
         batch = self._degraded(batch, draw, index)
-        conditions = condition_each(self.conditioner, batch)[0]
+        conditions = condition_each(self.conditioner, batch, radius)[0]
         kept = {
             name: part.half() if part.is_floating_point() else part
             for name, part in flattened(conditions).items()
@@ -199,7 +201,7 @@ class ConditionedRenderer:
 
 
 def condition_each(
-    conditioner: Conditioner, batch: Batch, sphere_radius: float = float("inf")
+    conditioner: Conditioner, batch: Batch, sphere_radius: float = math.inf
 ) -> list[Conditions]:
     """The conditions of every shot of a batch, each by itself, on the CPU."""
     return [

@@ -12,8 +12,9 @@ from spidereye.errors import SpiderEyeError
 from spidereye.fusion import build_fusion
 from spidereye.metrics import METRICS
 from spidereye.optimizer import OPTIMIZERS
-from spidereye.protocols import PROTOCOLS, index_of_view
+from spidereye.protocols import PROTOCOLS
 from spidereye.render import quality
+from spidereye.rig import index_of_view
 from spidereye.self_calibration import Refinement
 
 
@@ -29,6 +30,9 @@ def coverage_warning(config: Config, seen: Coverage) -> str | None:
     if seen.seen >= ENOUGH_COVERAGE:
         return None
     data = config.dataset
+    little = f"WARNING: the views see only {seen.seen:.1%} of the sphere, the rest is guessed"
+    if data.rig != "spider4":
+        return f"{little}: spidereye rig check {data.rig} shows where"
     size = data.f_pix_size or data.im_size
     fix = "lower dataset.f_pix or raise dataset.xi until the views overlap"
     if data.f_pix_size is None:
@@ -36,10 +40,8 @@ def coverage_warning(config: Config, seen: Coverage) -> str | None:
             f"dataset.f_pix_size says at which view width f_pix holds: 220 fits 560 pixels (f = "
             f"{data.f_pix * data.im_size / 560:.2f} at {data.im_size}), as in -cn=SpiderEye360"
         )
-    return (
-        f"WARNING: the views see only {seen.seen:.1%} of the sphere, the rest can only be guessed: "
-        f"dataset.f_pix={data.f_pix:g} is too long a lens for {size}-pixel views; {fix}"
-    )
+    lens = f"dataset.f_pix={data.f_pix:g} is too long a lens for {size}-pixel views"
+    return f"{little}: {lens}; {fix}"
 
 
 def _check_choices(config: Config) -> None:
@@ -67,14 +69,16 @@ def _check_choices(config: Config) -> None:
         for i, name in enumerate(training.trackers)
     }
     for key, (value, allowed) in choices.items():
-        if value not in allowed:
+        if not any(type(value) is type(choice) and value == choice for choice in allowed):
             names = ", ".join(str(choice).lower() if isinstance(choice, bool) else choice
                               for choice in allowed)  # fmt: skip
             raise SpiderEyeError(f"{key} must be one of {names}, got {value!r}")
     name = config.run_name
-    if name is not None and (not name.strip("./ ") or {"..", "/"} & set(Path(name).parts)):
+    if name is not None and (
+        not name.strip("./ ") or "@" in name or {"..", "/"} & set(Path(name).parts)
+    ):
         raise SpiderEyeError(
-            f"run_name={name} has to be a name below {config.runs_dir}/jobs, without .. and /"
+            f"run_name={name} has to be a name below {config.runs_dir}/jobs, without .., / and @"
         )
     circle_of(data.mask_mode, data.im_size, data.im_size)
     build_fusion(config.model().fusion)
@@ -84,7 +88,7 @@ def _check_choices(config: Config) -> None:
             "of the rig; leave it true"
         )
     if any(PROTOCOLS[name].has_reference for name in config.evaluation.protocols):
-        index_of_view(config.rig(), config.evaluation.reference_view)
+        index_of_view(config.rig(), "evaluation.reference_view", config.evaluation.reference_view)
     refine = config.evaluation.refine
     if len(set(refine)) < len(refine):
         raise SpiderEyeError(f"evaluation.refine names one refinement twice: {', '.join(refine)}")
@@ -155,6 +159,8 @@ def _check_numbers(config: Config) -> None:
     for key, value in not_negative.items():
         if value < 0:
             raise SpiderEyeError(f"{key} must not be negative, got {value}")
+    if config.seed >= 2**63:
+        raise SpiderEyeError(f"seed has to be below 2^63, got {config.seed}")
     fractions = {
         "dataset.xi_jitter": data.xi_jitter,
         "dataset.f_jitter": data.f_jitter,
@@ -216,6 +222,11 @@ def _check_sizes(config: Config) -> None:
     if config.ssdd.unseen == "expected" and config.ssdd.prior != "stitch":
         raise SpiderEyeError(
             "ssdd.unseen=expected goes with ssdd.prior=stitch: it is part of what geometry makes"
+        )
+    if config.ssdd.unseen == "expected" and config.ssdd.prior_sigma >= 1:
+        raise SpiderEyeError(
+            "ssdd.unseen=expected goes with ssdd.prior_sigma below 1, got "
+            f"{config.ssdd.prior_sigma:g}: what starts from noise alone counts as unseen"
         )
     if config.ssdd.encoder_side is not None and config.ssdd.fusion_type != "spherical":
         raise SpiderEyeError(

@@ -107,9 +107,8 @@ def angular_resolution(camera: Camera, samples: int = 256) -> AngularResolution:
     of its pixels, evenly spread."""
     camera = camera.to(torch.device("cpu"), torch.float64)
     lens = camera.lens
-    grid = camera.pixel_grid()[
-        :: max(1, lens.height // samples), :: max(1, lens.width // samples)
-    ].reshape(-1, 2)
+    every = (slice(None, None, max(1, side // samples)) for side in (lens.height, lens.width))
+    grid = camera.pixel_grid(1, *every).reshape(-1, 2)
     solid_angle, valid = _pixel_solid_angles(camera, grid)
     mean = solid_angle[valid].sqrt().sum() / solid_angle[valid].sum() if bool(valid.any()) else 0.0
     middle, there = _pixel_solid_angles(camera, lens.centre[None])

@@ -1,5 +1,5 @@
-"""What a CPU process sets before it works: memory allocation, how threads wait, and how often
-garbage is looked for.
+"""What a process sets before it works: memory allocation, how threads wait, how often garbage is
+looked for, and how many files may be open.
 
 With glibc's defaults every large buffer is mapped afresh and given back to the kernel when freed,
 so that a training step spends most of its time on page faults (benchmarks/cpu_settings.py measures
@@ -19,6 +19,7 @@ M_MMAP_THRESHOLD = -3
 THRESHOLD = 2**31 - 1  # bytes; mallopt takes an int
 SPIN_COUNT = "3000"
 NEW_OBJECTS = 100_000
+_OPEN_FILES = 65_536
 
 
 def processor_name() -> str:
@@ -46,6 +47,19 @@ def collect_rarely() -> None:
     that every command takes to start."""
     _, *older = gc.get_threshold()
     gc.set_threshold(NEW_OBJECTS, *older)
+
+
+def allow_open_files() -> None:
+    """Let this process and those that it starts open as many files as the system lets it. Every
+    tensor that a worker of PyTorch's has ready is one; 1024, the usual limit at first, are few."""
+    try:
+        import resource
+    except ImportError:  # Windows counts otherwise
+        return
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if most == resource.RLIM_INFINITY else min(most, _OPEN_FILES)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def keep_large_buffers() -> bool:

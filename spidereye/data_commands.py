@@ -160,8 +160,9 @@ def synth(
         spidereye data synth -o scenes --rig rig.yaml --baseline 0.1
     """
     from spidereye.errors import SpiderEyeError
+    from spidereye.rig import off_centre
     from spidereye.rig_files import load_rig
-    from spidereye.synth import Synthesis, synthesise, with_baseline
+    from spidereye.synth import Synthesis, synthesise
 
     cameras = None if rig is None else load_rig(rig)
     if cameras is None and (baseline is not None or view_size is not None):
@@ -169,5 +170,5 @@ def synth(
     if cameras is not None and view_size is not None:
         cameras = cameras.squared(view_size)
     if cameras is not None and baseline is not None:
-        cameras = with_baseline(cameras, baseline)
+        cameras = off_centre(cameras, baseline)
     print(synthesise(Synthesis(output, n, val, width, cameras, seed, depth), jobs))

@@ -28,7 +28,7 @@ EXTRAS = {
     "export": Extra(("onnx", "onnxruntime", "onnxscript"), "spidereye export, .onnx files"),
     "web": Extra(("fastapi", "uvicorn", "python-multipart"), "spidereye serve"),
     "repa": Extra(("transformers",), "REPA in training (aux_losses.repa)"),
-    "schedulefree": Extra(("schedulefree",), "training.optimizer=schedulefree"),
+    "schedulefree": Extra(("schedulefree",), "training.optimizer=radam_schedulefree"),
     "wandb": Extra(("wandb",), "training.trackers=[wandb]"),
     "trackio": Extra(("trackio",), "training.trackers=[trackio]"),
 }

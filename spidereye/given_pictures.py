@@ -52,7 +52,7 @@ def array_of(image: Picture) -> UInt8[np.ndarray, "h w 3"]:
             "a picture is a path, a PIL image, an array [h, w, 3] of uint8 or a tensor [3, h, w], "
             f"got {type(array).__name__}"
         )
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+    if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape or array.dtype != np.uint8:
         raise SpiderEyeError(
             f"expected an array [h, w, 3] of uint8, got {list(array.shape)} of {array.dtype}; "
             "scale 16 bits by 1/257 and floats of 0 to 1 by 255, repeat grey in 3 channels, drop "

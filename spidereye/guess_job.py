@@ -71,9 +71,9 @@ def guess(
     Raises SpiderEyeError for what cannot be.
     """
     lens = _lens(options)
-    circles = [_numbers("--circle", text, 3) for text in options.circles]
+    circles = [typed_numbers("--circle", text, 3) for text in options.circles]
     angles = [
-        _numbers(f"--{name}", text) if text is not None else None
+        typed_numbers(f"--{name}", text) if text is not None else None
         for name, text in (("yaw", options.yaw), ("pitch", options.pitch), ("roll", options.roll))
     ]
     order = [name.strip() for name in options.order.split(",")] if options.order else None
@@ -102,16 +102,16 @@ def _lens(options: GuessOptions) -> LensGuess:
 
 def _levelled(rig: Rig, options: GuessOptions) -> Rig:
     if options.up is not None:
-        up = _numbers("--up", options.up, 3)
+        up = typed_numbers("--up", options.up, 3)
         return levelled(rig, torch.tensor(up, dtype=torch.float64))
     if options.up_pixel is not None:
         name, _, pixel = options.up_pixel.partition(",")
-        u, v = _numbers("--up-pixel VIEW,u,v: u,v", pixel, 2)
+        u, v = typed_numbers("--up-pixel VIEW,u,v: u,v", pixel, 2)
         return levelled(rig, direction_at(rig, name.strip(), u, v))
     return rig
 
 
-def _numbers(what: str, text: str, count: int | None = None) -> list[float]:
+def typed_numbers(what: str, text: str, count: int | None = None) -> list[float]:
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:

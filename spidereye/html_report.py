@@ -30,6 +30,7 @@ from spidereye.metrics import METRICS
 from spidereye.protocols import PROTOCOLS
 from spidereye.report import cell
 from spidereye.stitch_rows import STITCH
+from spidereye.whole_files import write_whole
 
 _VIEW_NAMES = ("front", "right", "back", "left")
 _ERROR_GAIN = 4  # a mean error of 64 levels is white
@@ -85,10 +86,7 @@ def write_report(
 </body>
 </html>
 """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".new")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, page)
 
 
 def _section(title: str, content: str) -> str:

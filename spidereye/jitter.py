@@ -73,14 +73,14 @@ def draw(config: JitterConfig, views: int, seed: int, epoch: int, index: int) ->
         contrast=around(1, config.contrast, views),
         brightness=around(0, config.brightness, views),
         color=around(1, config.color, views, 3),
-        yaw=float(torch.rand((), generator=source, dtype=torch.float64)) if config.yaw else 0.0,
+        yaw=float(torch.rand((), generator=source, dtype=torch.float64)) * config.yaw,
     )
     # Drawn last, so that the other draws are those of every configuration.
     still, lacks, how_many = torch.rand(3, generator=source, dtype=torch.float64).tolist()
     order = torch.randperm(views, generator=source).tolist()
     if still >= config.share:
         made = without(made, range(views))
-    if lacks < config.missing:
+    if lacks < config.missing and views > 1:
         made = replace(made, missing=tuple(order[: 1 + int(how_many * (views - 1))]))
     return made
 

@@ -112,10 +112,10 @@ class Entry:
             raise self.unexpected(f"{expected}, without quotes" if quoted else expected)
         return value
 
-    def integer(self, expected: str, at_least: int = 0) -> int:
-        """A whole number below a thousand million."""
+    def integer(self, expected: str, at_least: int = 0, at_most: int = 10**9 - 1) -> int:
+        """A whole number."""
         value = self.number(expected)
-        if value != int(value) or not at_least <= value < 10**9:
+        if value != int(value) or not at_least <= value <= at_most:
             raise self.unexpected(expected)
         return int(value)
 

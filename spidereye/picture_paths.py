@@ -8,6 +8,11 @@ from spidereye.pictures import PICTURE_SUFFIXES
 from spidereye.sources.files import find_files, listing
 
 
+def names_a_file(name: str) -> bool:
+    """Whether it can be part of a file's name on every system."""
+    return bool(name) and not set(name) & set('/\\:*?"<>|\0\n')
+
+
 def matching_pictures(names: Sequence[str]) -> list[Path]:
     """The picture files that names stand for, each once: a file, every picture below a folder, or
     what a pattern with *, ? and [] matches (** for folders of any depth), sorted within a name.

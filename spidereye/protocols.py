@@ -5,6 +5,7 @@ shows the same pictures to every method of every run, for any batch size and num
 A new protocol is one row of PROTOCOLS.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -12,9 +13,8 @@ from typing import Any, Final
 from torch.utils.data import Dataset
 
 from spidereye.batches import Batch, PanoramaDataset, Renderer
-from spidereye.errors import SpiderEyeError
 from spidereye.jitter import JitterConfig
-from spidereye.rig import Rig
+from spidereye.rig import Rig, index_of_view, off_centre
 from spidereye.scene_batches import SceneDataset, SceneRenderer
 from spidereye.sources.scenes import NearScenes
 
@@ -75,7 +75,8 @@ class Shots:
     """What a protocol shows.
 
     dataset: its items are samples; workers make them.   render: samples to a batch.
-    rig: of the batches.   reference: index of the view that is as it is, None where no view is.
+    rig: of the batches, as near as what they show.   reference: index of the view that is as it is,
+    None where no view is.
     few: so many samples or fewer are made before workers would have started.
     """
 
@@ -110,23 +111,9 @@ def shots_of(
         render = SceneRenderer(rig, renderer.device, renderer.degradation)
         return Shots(SceneDataset(near, rig.cameras, size), render, rig, few=1)
     assert dataset is not None, f"protocol {protocol.name} needs panoramas"
-    rig = renderer.rig
-    reference = index_of_view(rig, reference_view) if protocol.has_reference else None
+    rig = replace(renderer.rig, sphere_radius=math.inf)  # photographs have no nearness
+    reference = None
+    if protocol.has_reference:
+        reference = index_of_view(rig, "evaluation.reference_view", reference_view)
     shown = replace(renderer, jitter=protocol.jitter, seed=0, reference=reference)
     return Shots(dataset, shown, rig, reference)
-
-
-def off_centre(rig: Rig, distance: float) -> Rig:
-    """The rig with each camera `distance` metres from the centre, along its own axis."""
-    cameras = tuple(replace(c, position=distance * c.axis) for c in rig.cameras)
-    return replace(rig, cameras=cameras)
-
-
-def index_of_view(rig: Rig, name: str) -> int:
-    """Which view of the rig has this name. Raises SpiderEyeError where none has."""
-    if name not in rig.names:
-        raise SpiderEyeError(
-            f"evaluation.reference_view={name} is no view of this rig, which has "
-            f"{', '.join(rig.names)}"
-        )
-    return rig.names.index(name)

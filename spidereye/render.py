@@ -256,7 +256,8 @@ def _detail(camera: Camera) -> Detail:
     single pixels may be wide without bound."""
     camera = camera.to(torch.device("cpu"), torch.float64)
     step = max(1, min(camera.lens.width, camera.lens.height) // 32)
-    centres = camera.pixel_grid()[step // 2 :: step, step // 2 :: step].reshape(-1, 2)
+    some = slice(step // 2, None, step)
+    centres = camera.pixel_grid(1, some, some).reshape(-1, 2)
     angles = []
     for half in ((0.5, 0.0), (0.0, 0.5)):
         before, seen = camera.unproject(centres - centres.new_tensor(half))

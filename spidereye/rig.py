@@ -94,6 +94,25 @@ NAMED_RIGS: dict[str, Callable[[], Rig]] = {
 }
 
 
+def index_of_view(rig: Rig, key: str, name: str) -> int:
+    """Which view of the rig has this name. key: what asks for it, for the SpiderEyeError where none
+    has."""
+    if name not in rig.names:
+        raise SpiderEyeError(
+            f"{key}={name} is no view of this rig, which has {', '.join(rig.names)}"
+        )
+    return rig.names.index(name)
+
+
+def off_centre(rig: Rig, metres: float) -> Rig:
+    """The rig with each camera so far from the centre, along its own axis. Raises SpiderEyeError
+    for less than 0."""
+    if not metres >= 0:
+        raise SpiderEyeError(f"cameras stand 0 m or more off the centre, got {metres:g}")
+    cameras = tuple(replace(camera, position=metres * camera.axis) for camera in rig.cameras)
+    return replace(rig, cameras=cameras)
+
+
 def yaw_pitch_roll(matrix: Float[Tensor, "3 3"]) -> tuple[float, float, float]:
     """The angles in degrees of R = yaw · pitch · roll; roll is 0 where the camera looks straight
     up or down, and only yaw ± roll is determined. Inverse of rotation.from_degrees."""

@@ -10,6 +10,7 @@ from spidereye.calibrations import Calibration, read_calibration
 from spidereye.camera import circle_of
 from spidereye.coverage import field_of_view
 from spidereye.errors import SpiderEyeError
+from spidereye.guess_job import typed_numbers
 from spidereye.rig import Rig, circle_of_fov
 from spidereye.rig_files import write_rig
 from spidereye.rig_poses import DIRECTIONS, levelled, poses_of
@@ -52,7 +53,7 @@ def convert_files(sources: Sequence[Path], output: Path, options: ConvertOptions
     rig, notes = _posed(calibration, bool(names), options)
     rig = _with_circles(rig.centred(), options)
     if options.up is not None:
-        up = _numbers("--up", options.up)
+        up = typed_numbers("--up", options.up)
         if len(up) != 3:
             raise SpiderEyeError(f"--up takes 3 numbers with commas, got {options.up!r}")
         rig = levelled(rig, torch.tensor(up, dtype=torch.float64))
@@ -68,7 +69,7 @@ def _posed(
 ) -> tuple[Rig, list[str]]:
     rig, notes = calibration.rig, list(calibration.notes)
     angles = {name: getattr(options, name) for name in ("yaw", "pitch", "roll")}
-    said = {n: _numbers(f"--{n}", text) for n, text in angles.items() if text is not None}
+    said = {n: typed_numbers(f"--{n}", text) for n, text in angles.items() if text is not None}
     count = len(rig.cameras)
     if calibration.poses_known and not (said and count == 1):
         if said:
@@ -120,10 +121,3 @@ def _about_circles(rig: Rig, options: ConvertOptions) -> str:
     if widest > _WIDEST_LENS:
         text = f"WARNING: {text}, up to {widest:.0f}°, wider than any lens"
     return f"{text}; set the lens's field of view with --fov, or --circle inscribed"
-
-
-def _numbers(what: str, text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise SpiderEyeError(f"{what} takes numbers with commas, got {text!r}") from error

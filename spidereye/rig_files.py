@@ -41,6 +41,7 @@ from spidereye.whole_files import write_whole
 AnyRig = Rig | str | Path  # the last two: of its file, or a name
 
 _VERSION = 1
+_WIDEST = 65_535  # pixels of a side, as JPEG has it
 _MASK_MODES = ("inscribed", "diagonal", "none")
 _PLANE = ("model", "width", "height", "cx", "cy")
 _VIEW = ("name", "lens", "rotation", "position", "circle", "fov", "mask", "crop")
@@ -146,7 +147,8 @@ def _lens(entry: Entry) -> Lens:
         matrix = found["matrix"].matrix(2, 2, "a 2x2 matrix")
     elif model == "ocam":
         matrix = [[1.0, given.pop("e", 0.0)], [given.pop("d", 0.0), given.pop("c", 1.0)]]
-    width, height = (found[side].integer("a number of pixels", 1) for side in ("width", "height"))
+    pixels = f"a number of pixels, at most {_WIDEST}"
+    width, height = (found[side].integer(pixels, 1, _WIDEST) for side in ("width", "height"))
     return calibrated_lens(
         entry, model, parameters, matrix=matrix, width=width, height=height, **given
     )

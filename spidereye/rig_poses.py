@@ -112,8 +112,11 @@ def direction_at(rig: Rig, name: str, u: float, v: float) -> Float[Tensor, "3"]:
     if name not in rig.names:
         raise SpiderEyeError(f"there is no view {name!r}; views: {', '.join(rig.names)}")
     camera = rig.cameras[rig.names.index(name)]
-    left, top = (camera.crop.left, camera.crop.top) if camera.crop else (0, 0)
-    ray, seen = camera.unproject(torch.tensor([u - left, v - top], dtype=torch.float64))
+    pixel = torch.tensor([u, v], dtype=torch.float64)
+    if camera.crop is not None:
+        pixel -= torch.tensor([camera.crop.left, camera.crop.top])
+        camera = camera.resized(camera.crop.width, camera.crop.height)
+    ray, seen = camera.unproject(pixel)
     if not bool(seen):
         raise SpiderEyeError(f"pixel ({u:g}, {v:g}) of view {name} is outside its image circle")
     return ray

@@ -12,6 +12,9 @@ from typing import Any
 from accelerate import Accelerator
 
 from spidereye.errors import SpiderEyeError
+from spidereye.whole_files import unwritable, write_whole
+
+PROJECT = "spidereye"  # of the trackers, which tell its runs apart by their names
 
 
 class RunLog:
@@ -24,12 +27,17 @@ class RunLog:
     def start(self, step: int, config: dict[str, Any]) -> None:
         """Cut the file back to `step` and open the trackers."""
         if self.accelerator.is_main_process:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            truncate(self.path, step)
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                truncate(self.path, step)
+            except OSError as error:
+                raise unwritable(self.path, error) from error
         names = [getattr(tracker, "name", str(tracker)) for tracker in self.accelerator.log_with]
-        options = {"tensorboard": {"purge_step": step + 1}} if "tensorboard" in names else {}
+        run = {"name": self.path.parent.name}
+        options = {"tensorboard": {"purge_step": step + 1}, "wandb": run, "trackio": run}
+        options = {name: some for name, some in options.items() if name in names}
         try:
-            self.accelerator.init_trackers("tensorboard", flat(config), options)
+            self.accelerator.init_trackers(PROJECT, flat(config), options)
         except ImportError as error:
             raise SpiderEyeError(
                 f"training.trackers={names}: {error}; pip install 'spidereye[wandb]' or "
@@ -40,10 +48,13 @@ class RunLog:
         """One line; numbers also go to the trackers as kind/name."""
         if not self.accelerator.is_main_process:
             return
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise unwritable(self.path, error) from error
         numbers = {
             f"{kind}/{name}": value
             for name, value in values.items()
@@ -69,9 +80,7 @@ def truncate(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [json.dumps(entry) + "\n" for entry in read_log(path) if entry["step"] <= step]
-    temporary = path.with_suffix(".new")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, "".join(kept))
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:

@@ -29,8 +29,3 @@ def euler(
     for t, t_next in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
         x = x + velocity(x, torch.full(x.shape[:1], t, device=x.device)) * (t - t_next)
     return x
-
-
-def one_step(velocity: Velocity, x: Float[Tensor, "B *s"]) -> Float[Tensor, "B *s"]:
-    """x at t = 0 in a single step from t = 1, as distilled models are used."""
-    return x + velocity(x, torch.ones(x.shape[:1], device=x.device))

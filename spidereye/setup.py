@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import ProjectConfiguration
 from rich.console import Console
 
 from spidereye.batches import IndexedDataset, PanoramaDataset, Renderer
@@ -47,7 +48,9 @@ def build_accelerator(config: Config) -> Accelerator:
         mixed_precision=config.training.mixed_precision,
         gradient_accumulation_steps=config.training.grad_accumulate,
         log_with=trackers or None,
-        project_dir=str(config.run_folder),
+        project_config=ProjectConfiguration(
+            str(config.run_folder), logging_dir=str(config.run_folder / "tensorboard")
+        ),
     )
     if config.dataset.batch_size % accelerator.num_processes:
         raise SpiderEyeError(

@@ -222,7 +222,10 @@ class ModelStitch:
         """The panoramas of shots; those with as many views as each other in one batch.
 
         steps: of the sampler; None: as they are meant to.   seed: of its noise, the same for each.
+        Raises SpiderEyeError for fewer steps than 1, and for a negative seed.
         """
+        if seed < 0 or (steps is not None and steps < 1):
+            raise SpiderEyeError(f"steps are 1 or more, seed is 0 or more; got {steps} and {seed}")
         width, height = self.size
         noise = normal(seed, "stitching noise", [(0,)], (3, height, width)).to(self.device)
         made: dict[int, UInt8[np.ndarray, "H W 3"]] = {}
@@ -238,7 +241,8 @@ class ModelStitch:
     ) -> Float[Tensor, "B 3 H W"]:
         shift = self.config.ssdd.fm_sampler.t_pow_shift
         with computing_in(self.precision, self.device):
-            return self.networks.panorama(given, noise, steps or self.steps, shift)
+            steps = self.steps if steps is None else steps
+            return self.networks.panorama(given, noise, steps, shift)
 
 
 def _views(given: Conditions) -> int:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from spidereye.errors import SpiderEyeError
 from spidereye.latent_grid import RAYS, SIGHT, LatentGrid
 
 _HEADS = 4
@@ -26,6 +27,10 @@ class SphericalFusion(nn.Module):
     """
 
     def __init__(self, channels: int, hidden: int):
+        if hidden % _HEADS:
+            raise SpiderEyeError(
+                f"ssdd.fusion_hidden_dim is a multiple of {_HEADS}, its heads; got {hidden}"
+            )
         super().__init__()
         # A cell of a view with its neighbours, so that reading between cells loses little.
         self.channels = channels

@@ -18,7 +18,7 @@ from spidereye.errors import SpiderEyeError
 from spidereye.natural_size import checked_size, natural_width
 from spidereye.precision import device_named
 from spidereye.recent import Recent
-from spidereye.rig import Rig
+from spidereye.rig import Rig, index_of_view
 from spidereye.rig_files import AnyRig, load_rig
 from spidereye.self_calibration import REFINEMENTS, Calibrated
 from spidereye.shot_stitching import ModelStitch, ShotStitch
@@ -28,7 +28,7 @@ from spidereye.stitching import BLENDS, Blend
 from spidereye.trained import Trained
 from spidereye.view_sampling import KERNELS, Kernel
 
-_SIZES, _WIDEST = 2, 1024  # of panoramas that nobody asked for: ready at a time, and in pixels
+_SIZES = 2  # of panoramas that nobody asked for, ready at a time
 
 
 class Stitcher:
@@ -171,8 +171,7 @@ class Stitcher:
         if not self.fits or trained is None:
             return self
         rig = self._rig(rig)
-        wanted = natural_width(rig, widths_of(in_order(images, rig)))
-        width = trained.nearest_width(min(wanted, _WIDEST))
+        width = trained.fitting_width(natural_width(rig, widths_of(in_order(images, rig))))
         size = width, width // 2
         return self._sizes.find(
             str(width), lambda: self._again(self.rig, size, trained.at_size(size))
@@ -217,8 +216,14 @@ class Stitcher:
         """The panoramas of several shots of one rig, which the networks make together: what each
         would be alone, to the rounding of sums. Parameters and errors as for one shot."""
         rig = self._rig(rig)
-        if self.fits and shots:
-            return self.fitted(shots[0], rig).batch(shots, rig, steps, seed, found)
+        if self.fits:
+            sized = [self.fitted(images, rig) for images in shots]
+            made: dict[int, Panorama] = {}
+            for one in dict.fromkeys(sized):
+                numbers = [number for number, stitcher in enumerate(sized) if stitcher is one]
+                some = one.batch([shots[number] for number in numbers], rig, steps, seed, found)
+                made |= zip(numbers, some, strict=True)
+            return [made[number] for number in range(len(shots))]
         read = [self._read(images, rig, found, self.refine) for images in shots]
         if self.by_model is None:
             return [self._by_geometry(shot) for shot in read]
@@ -290,11 +295,5 @@ class Stitcher:
         self._rig(None)
 
     def _reference(self, rig: Rig) -> int | None:
-        if self.reference_view is None:
-            return None
-        if self.reference_view not in rig.names:
-            raise SpiderEyeError(
-                f"reference_view={self.reference_view} is no view of this rig, which has "
-                f"{', '.join(rig.names)}"
-            )
-        return rig.names.index(self.reference_view)
+        wanted = self.reference_view
+        return None if wanted is None else index_of_view(rig, "reference_view", wanted)

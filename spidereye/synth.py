@@ -22,7 +22,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +33,7 @@ from PIL import Image
 
 from spidereye.errors import SpiderEyeError
 from spidereye.interrupt import Interrupt, StopRequest, stop_after_step
+from spidereye.picture_paths import names_a_file
 from spidereye.picture_writing import write_picture
 from spidereye.pictures import to_uint8
 from spidereye.progress import progress
@@ -80,7 +81,7 @@ class Synthesis:
                     f"things only so far that {CLEARANCE - _SPARE:g} m are possible; choose a "
                     "smaller --baseline or move the rig's cameras"
                 )
-            if not camera.name or set(camera.name) & set('/\\:*?"<>|\0\n'):
+            if not names_a_file(camera.name):
                 raise SpiderEyeError(
                     f"view {camera.name!r}: this name cannot be a file's name; change it in the rig"
                 )
@@ -100,14 +101,6 @@ class Synthesis:
         """What must be the same for files to belong together."""
         made_with = {"seed": self.seed, "width": self.width, "depth": self.depth, "looks": LOOKS}
         return made_with | {"rig": "" if self.rig is None else fingerprint(self.rig)}
-
-
-def with_baseline(rig: Rig, metres: float) -> Rig:
-    """The rig with every camera so far from the centre along its axis."""
-    if not metres >= 0:
-        raise SpiderEyeError(f"the baseline is 0 m or more, got {metres:g}")
-    cameras = (replace(camera, position=metres * camera.axis) for camera in rig.cameras)
-    return replace(rig, cameras=tuple(cameras))
 
 
 def synthesise(wanted: Synthesis, jobs: int = 1) -> str:

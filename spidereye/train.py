@@ -86,6 +86,9 @@ def train(config: Config, resume_command: str = "") -> Path:
     for networks in (model, teacher.model) if teacher else (model,):
         compile_networks(config, networks)
     module, wrapped = accelerator.prepare(loss, optimizer)
+    scaler = accelerator.scaler  # of gradients, in fp16
+    if scaler is not None and state.scaler:
+        scaler.load_state_dict(state.scaler)
     log = RunLog(folder, accelerator)
     log.start(state.step, config_to_dict(config))
     judges = Judges.load(accelerator.device)
@@ -148,7 +151,8 @@ def train(config: Config, resume_command: str = "") -> Path:
                 state.batch += 1
                 if not accelerator.sync_gradients:
                     continue
-                ema.update(raw_weights(model, optimizer))
+                if not accelerator.optimizer_step_was_skipped:
+                    ema.update(raw_weights(model, optimizer))
                 state.step += 1
                 epoch_ended = state.batch == epoch_batches
                 epoch = state.epoch
@@ -175,14 +179,15 @@ def train(config: Config, resume_command: str = "") -> Path:
                     better = _note_result(config, state, result, log, accelerator)
                     if accelerator.is_main_process:
                         contact_sheet(result, folder / "samples" / f"step_{state.step:08d}.png")
-                        kept = snapshot(config, loss, ema, optimizer, state, rig)
+                        kept = snapshot(config, loss, ema, optimizer, state.scaled_by(scaler), rig)
                         for name in ["best", "last"] if better else ["last"]:
                             save_checkpoint(folder / name, kept)
                     accelerator.wait_for_everyone()
                     clock = time.monotonic()  # evaluating is no training time
                 elif _save_due(config, state) or stopping:
                     if accelerator.is_main_process:
-                        save_checkpoint(last, snapshot(config, loss, ema, optimizer, state, rig))
+                        kept = snapshot(config, loss, ema, optimizer, state.scaled_by(scaler), rig)
+                        save_checkpoint(last, kept)
                     accelerator.wait_for_everyone()
                 if stopping and not finished:
                     raise Interrupt(f"stopped at step {state.step}, saved in {last}")

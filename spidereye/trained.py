@@ -20,6 +20,7 @@ from spidereye.rig import Rig
 from spidereye.weights import digest, find_checkpoint, load_weights
 
 _DOWNSAMPLING = 8  # of the decoder
+_WIDEST = 1024
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,11 @@ class Trained:
         config.dataset.im_size = config.dataset.im_size * size[0] // own[0]
         config.ssdd.decoder_image_size = list(size)
         return replace(self, config=config)
+
+    def fitting_width(self, width: int) -> int:
+        """Of the panoramas that the networks make of pictures for one of so many pixels where
+        nothing else is asked for: at most 1024, larger ones take minutes."""
+        return self.nearest_width(min(width, _WIDEST))
 
     def nearest_width(self, width: int) -> int:
         """Of the panoramas that the networks can make, the nearest to so many pixels."""

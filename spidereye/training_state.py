@@ -1,6 +1,6 @@
 """Where a training run is, to a checkpoint and back."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from spidereye.weights import AS_MADE
 @dataclass
 class TrainingState:
     """Where a run is. step: optimizer steps done.   epoch, batch: where the data goes on.
-    sums, count: the loss terms since the last log line.   best: {"metric", "value", "step"}."""
+    sums, count: the loss terms since the last log line.   best: {"metric", "value", "step"}.
+    scaler: of the gradients, in half precision of 16 bits."""
 
     step: int = 0
     epoch: int = 0
@@ -31,6 +32,11 @@ class TrainingState:
     sums: dict[str, float] = field(default_factory=dict)
     count: int = 0
     best: dict[str, Any] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
+
+    def scaled_by(self, scaler: torch.amp.GradScaler | None) -> "TrainingState":
+        """With what the scaler of gradients has come to; None: there is none."""
+        return self if scaler is None else replace(self, scaler=scaler.state_dict())
 
 
 def snapshot(

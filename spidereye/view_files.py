@@ -20,7 +20,7 @@ from torch import Tensor
 from spidereye.camera import Camera
 from spidereye.errors import SpiderEyeError
 from spidereye.interrupt import Interrupt, stop_after_step
-from spidereye.picture_paths import matching_pictures
+from spidereye.picture_paths import matching_pictures, names_a_file
 from spidereye.picture_writing import write_picture as write
 from spidereye.pictures import PictureError, read_picture, resize_area, to_float, to_uint8
 from spidereye.precision import device_named
@@ -134,7 +134,7 @@ def _layout(rig: Rig) -> tuple[list[ViewFile], Rig]:
     sizes: dict[int, tuple[int, int]] = {}
     files: list[ViewFile] = []
     for number, camera in enumerate(rig.cameras):
-        if not camera.name or set(camera.name) & set('/\\:*?"<>|\0\n'):
+        if not names_a_file(camera.name):
             raise SpiderEyeError(f"view {camera.name!r}: this name cannot be part of a file's name")
         crop = camera.crop
         if crop is None:

@@ -80,7 +80,7 @@ def test_the_documented_command_with_small_settings_trains_evaluates_and_saves(s
     assert [e["kind"] for e in entries] == ["train", "eval", "eval", "eval"]
     assert entries[1]["method"] == "model (ema)"
     assert (folder / "last" / "ema.safetensors").exists()
-    assert list((folder / "tensorboard").glob("events*"))
+    assert list((folder / "tensorboard").rglob("events*"))
     checkpoint = f"task=eval ssdd.checkpoint={folder}/last evaluation.protocols=[clean]"
     result = run(f"{DOCUMENTED} {SMALL} runs_dir={tmp_path} run_name=e {checkpoint}")
     assert result.returncode == 0, result.stderr

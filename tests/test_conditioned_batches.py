@@ -13,7 +13,7 @@ from spidereye.conditions import flattened, restored
 from spidereye.config_files import load_config
 from spidereye.model import SpiderEyeModel
 from spidereye.pictures import to_float
-from spidereye.protocols import off_centre
+from spidereye.rig import off_centre
 from spidereye.rig_variety import MOST_VIEWS
 from spidereye.scene_batches import SceneDataset
 from spidereye.setup import build_accelerator, datasets

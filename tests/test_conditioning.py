@@ -12,8 +12,7 @@ from made_shots import shaken, taken, world
 from spidereye import conditioning, self_calibration
 from spidereye.conditioning import Conditioner
 from spidereye.conditions import ConditioningConfig, Conditions, collated, flattened
-from spidereye.protocols import off_centre
-from spidereye.rig import Rig, spider4
+from spidereye.rig import Rig, off_centre, spider4
 from spidereye.sphere_sweep import SweepPlan
 from spidereye.stitching import stitch
 from spidereye.super_resolution import SuperResolution

@@ -1,6 +1,7 @@
 """Named configs, overrides and errors that name the key."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -8,7 +9,7 @@ import yaml
 from spidereye.config import Config
 from spidereye.config_files import config_from_dict, config_names, config_to_dict, load_config
 from spidereye.errors import SpiderEyeError
-from spidereye.rig import NAMED_RIGS
+from spidereye.rig import NAMED_RIGS, Rig, spider4
 from spidereye.rig_files import write_rig
 
 TRAINED = ["ssdd.encoder_train=true"]
@@ -105,6 +106,9 @@ def test_a_config_of_ones_own(tmp_path):
         ("evaluation.protocols=[rain]", "clean, jitter, jitter_reference, parallax"),
         ("run_name=../x", "run_name=../x has to be a name below runs/jobs"),
         ("run_name=''", "has to be a name below runs/jobs"),
+        ("run_name=a@b", "without .., / and @"),
+        ("ssdd.compile=1", r"ssdd\.compile must be one of true, false, auto, got 1"),
+        ("seed=9223372036854775808", r"seed has to be below 2\^63"),
         ("evaluation.protocols=clean", r"expected a list, as evaluation.protocols=\["),
         ("evaluation.protocols=[]", "empty; choose of clean, jitter, jitter_ref"),
         ("evaluation.refine=[gain,tint]", r"evaluation\.refine\[1\] must be one of gain, rotation"),
@@ -120,6 +124,35 @@ def test_what_cannot_work_is_one_line_that_names_the_key(override, words):
     with pytest.raises(SpiderEyeError, match=words) as caught:
         load_config("SpiderEye", [override])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "override,words",
+    [
+        ("ssdd.fusion_hidden_dim=30", r"fusion_hidden_dim is a multiple of 4, its heads; got 30"),
+        ("ssdd.prior_sigma=1", r"unseen=expected goes with ssdd\.prior_sigma below 1, got 1"),
+    ],
+)
+def test_what_cannot_work_in_spidereye360(override, words):
+    given = ["ssdd.unseen=expected"]
+    assert load_config("SpiderEye360", given).ssdd.unseen == "expected"
+    with pytest.raises(SpiderEyeError, match=words):
+        load_config("SpiderEye360", [*given, override])
+
+
+def test_little_coverage_is_told_by_what_decides_it(tmp_path):
+    from spidereye.config_checks import coverage_warning
+    from spidereye.coverage import coverage
+
+    front, _, back, _ = spider4(220.0, 0.85, 560).cameras
+    narrow = tuple(replace(camera, circle=150.0) for camera in (front, back))
+    write_rig(Rig(narrow), tmp_path / "two.yaml")
+    config = load_config("SpiderEye", [f"dataset.rig={tmp_path}/two.yaml", "ssdd.n_views=2"])
+    told = coverage_warning(config, coverage(config.rig()))
+    assert told is not None and "f_pix" not in told and f"rig check {tmp_path}/two.yaml" in told
+    documented = load_config("SpiderEye", [])
+    told = coverage_warning(documented, coverage(documented.rig()))
+    assert told is not None and "dataset.f_pix=220 is too long a lens" in told
 
 
 def test_the_reference_view_is_one_of_the_rig_where_a_protocol_has_one():

@@ -1,12 +1,17 @@
 """Jitter, batches and loaders: the same draws whatever the workers, processes and batches."""
 
 import math
+import multiprocessing
+import resource
+import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from test_rig_files import PARAMETERS as LENS_PARAMETERS
+from torch.utils.data import Dataset, get_worker_info
 
 from spidereye.batches import (
     EverySampleOnce,
@@ -151,6 +156,38 @@ def test_batches_are_the_same_for_any_number_of_workers(workers):
     assert asked == list(batches) and len(seen) == 2
     expected = render([dataset[i] for i in seen[0].indices], 2)
     assert torch.equal(seen[0].views, expected.views)
+
+
+def test_turning_panoramas_leaves_the_other_draws_alone():
+    config = JitterConfig(missing=0.5, share=0.5)
+    for index in range(20):
+        still = draw(config, 4, 0, 0, index)
+        turned = draw(replace(config, yaw=True), 4, 0, 0, index)
+        assert still.yaw == 0 < turned.yaw and still.missing == turned.missing
+        assert torch.equal(still.angles, turned.angles)
+        assert draw(replace(config, missing=1.0), 1, 0, 0, index).missing == ()
+
+
+class Slow(Dataset[dict[str, torch.Tensor]]):
+    """Samples of many tensors; the first worker takes its time, so that the others' wait."""
+
+    def __getitem__(self, key):
+        if get_worker_info().id == 0:
+            time.sleep(0.3)
+        return {str(number): torch.zeros(3) for number in range(9)}
+
+
+def open_many_at_once() -> int:
+    """How many batches come where few files may be open at first."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, most))
+    batches = GlobalBatches(600, 12, seed=0, rank=0, processes=1)
+    return sum(1 for _ in loader(Slow(), batches, 5))
+
+
+def test_workers_may_have_more_tensors_ready_than_files_may_be_open():
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(open_many_at_once).result() == 50
 
 
 @pytest.mark.parametrize("quality", QUALITIES)

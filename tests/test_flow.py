@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spidereye.flow import logit_normal, noised, predicted_data, velocity_target
-from spidereye.sampler import euler, one_step, time_steps
+from spidereye.sampler import euler, time_steps
 
 
 @pytest.fixture
@@ -50,12 +50,6 @@ def test_euler_follows_its_recurrence_on_a_linear_field_and_converges():
         result = euler(lambda x, t: x, start, steps, 2.0)
         assert torch.allclose(result, expected.expand(1, 1), atol=1e-12)
     assert abs(float(euler(lambda x, t: x, start, 4000)) - 2.718281828) < 2e-3
-
-
-def test_one_step_is_euler_with_one_step():
-    x = torch.randn(3, 2)
-    field = lambda x, t: torch.sin(x) * t[:, None]  # noqa: E731
-    assert torch.equal(one_step(field, x), euler(field, x, steps=1))
 
 
 def test_the_field_sees_one_time_per_sample_and_steps_as_documented():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from spidereye.errors import SpiderEyeError
 from spidereye.evaluate import TRUTH, Evaluation, Shown
 from spidereye.findings import findings, loss_curves, metric_curves
 from spidereye.html_report import write_report
@@ -174,6 +175,12 @@ def test_curves_are_inline_and_follow_the_pages_colour(page):
     assert len(names) == len(set(names)), "two charts must not share names"
     styles = " ".join(attributes.get("style") or "" for _, attributes in page.tags)
     assert "currentColor" in styles and "#010203" not in styles
+
+
+def test_a_folder_in_its_place_is_said(tmp_path):
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(SpiderEyeError, match=r"report\.html: cannot be written"):
+        write_report(tmp_path / "small", [], [], {}, tmp_path / "report.html")
 
 
 def test_it_is_written_without_results_too(tmp_path):

@@ -1,5 +1,8 @@
 """What the protocols of evaluation do to cameras and views, and which scenes they show."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +13,9 @@ from spidereye.errors import SpiderEyeError
 from spidereye.jitter import JitterConfig
 from spidereye.panorama import panorama_rays
 from spidereye.pictures import to_float, to_uint8
-from spidereye.protocols import PROTOCOLS, index_of_view, off_centre, shots_of
+from spidereye.protocols import PROTOCOLS, shots_of
 from spidereye.render import RenderPlan
-from spidereye.rig import spider4
+from spidereye.rig import index_of_view, off_centre, spider4
 from spidereye.scenes.scene import Scene
 from spidereye.scenes.views import render_rig
 from spidereye.sources.folder import FolderSource
@@ -87,7 +90,17 @@ def test_a_protocol_shows_the_same_whatever_the_run_and_the_batch(pictures, name
 def test_a_reference_that_the_rig_does_not_have(pictures):
     with pytest.raises(SpiderEyeError, match=r"reference_view=up .* front, right, back, left"):
         batch_of("jitter_reference", pictures, view="up")
-    assert index_of_view(RIG, "left") == 3
+    assert index_of_view(RIG, "key", "left") == 3
+
+
+def test_photographs_are_far_whatever_the_rig_is_made_to_agree_at(pictures):
+    """Cameras off the centre, pictures joined at 2 m: nothing of that is in what is rendered."""
+    rig = replace(off_centre(RIG, 0.1), sphere_radius=2.0)
+    renderer = replace(renderer_of(pictures), rig=rig)
+    shots = shots_of(PROTOCOLS["clean"], renderer, pictures, SIZE)
+    assert shots.rig.sphere_radius == math.inf and shots.rig.cameras == rig.cameras
+    near = shots_of(PROTOCOLS["parallax"], renderer, None, SIZE, scenes=1)
+    assert near.rig.sphere_radius == 2.0
 
 
 def near_batch(which, count=3):

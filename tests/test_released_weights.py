@@ -16,6 +16,8 @@ from spidereye.pictures import read_picture, resize_area, to_float, to_uint8
 from spidereye.released import RELEASED, released
 from spidereye.render import render_each
 from spidereye.rig import Rig
+from spidereye.server.models import Models
+from spidereye.trained import Trained
 
 FOLDER = released()[RELEASED]
 LARGEST = 20 * 2**20  # bytes
@@ -42,6 +44,21 @@ def test_their_configuration_is_of_one_step_and_names_no_place():
     assert config.ssdd.checkpoint is None and config.ssdd.encoder_checkpoint is None
     assert config.dataset.root is None and config.dataset.cache is False
     assert "/tmp" not in (FOLDER / "config.yaml").read_text() + (FOLDER / "README.md").read_text()
+
+
+def test_each_shot_of_a_batch_is_as_fine_as_its_own_pictures():
+    stitcher = Stitcher.load(RELEASED)
+    shots = [[np.full((side, side, 3), 99, np.uint8)] * 4 for side in (64, 128, 64)]
+    made = stitcher.batch(shots)
+    assert [one.picture.shape for one in made] == [(64, 128, 3), (128, 256, 3), (64, 128, 3)]
+    assert stitcher.batch([]) == []
+
+
+def test_nobody_gets_panoramas_wider_than_1024_unasked():
+    trained = Trained.load(RELEASED)
+    assert [trained.fitting_width(width) for width in (100, 300, 5000)] == [96, 304, 1024]
+    models = Models.load({"m": RELEASED}, {})
+    assert models.natural_size("m", 4096) == (1024, 512)
 
 
 @pytest.mark.shared

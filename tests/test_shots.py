@@ -1,6 +1,7 @@
 """From picture files to views: crops, other sizes, square windows, masks."""
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from spidereye.errors import SpiderEyeError
 from spidereye.lenses import UCM
 from spidereye.pictures import to_uint8
 from spidereye.rig import Rig
+from spidereye.rig_poses import direction_at
 from spidereye.shots import files_of, present, read_shot, with_black
 from spidereye.view_sampling import reproject
 
@@ -74,6 +76,34 @@ def test_two_views_of_one_file_are_cut_from_it_at_any_size():
                 [(original.crop.left + 32) / 150, (original.crop.top + 32) / 70]
             )
             assert float((at - expected).abs().max()) < 1.01 / file_height
+
+
+@pytest.mark.parametrize("factor", [0.5, 1, 2])
+def test_a_lens_may_be_calibrated_at_another_size_than_its_crop(factor):
+    """The lens's picture is half as large as what the crop says of its file."""
+    lens = UCM.create(20.0, 0.9, 64, 64)
+    crop = Crop(0, 128, 0, 128, 128, 256, 128)
+    whole = Camera("back", lens, EYE, ORIGIN, 32.0, crop=crop)
+    size = round(256 * factor), round(128 * factor)
+    cut, part = whole.in_file(*size)
+    assert part == (size[0] // 2, 0, size[0] // 2, size[1])
+    alone = replace(whole, crop=None).resized(size[0] // 2, size[1])
+    assert float(cut.lens.f) == pytest.approx(float(alone.lens.f))
+    torch.testing.assert_close(cut.lens.centre, alone.lens.centre)
+    assert cut.circle == pytest.approx(alone.circle)
+    assert torch.equal(cut.mask(), alone.mask())
+    rig = Rig((whole,))
+    middle = direction_at(rig, "back", 128 + 63.5, 63.5)
+    assert torch.allclose(middle, whole.axis, atol=1e-12)
+
+
+def test_a_mask_is_resized_where_rounding_changes_one_side_alone():
+    shown = torch.ones(481, 640, dtype=torch.bool)
+    shown[:100] = False
+    masked = camera("a", 640, 481, visible=shown, circle=200.0)
+    other = masked.resized(640, 480)
+    assert other.visible is not None and other.visible.shape == (480, 640)
+    assert not other.visible[:99].any() and other.visible[101:].all()
 
 
 def test_a_squared_rig_has_no_crops_left():

@@ -12,8 +12,7 @@ from made_shots import taken, world
 from spidereye.camera import Camera
 from spidereye.metrics import psnr
 from spidereye.panorama import sample_panorama
-from spidereye.protocols import off_centre
-from spidereye.rig import Rig, spider4
+from spidereye.rig import Rig, off_centre, spider4
 from spidereye.scene_batches import SceneDataset, SceneRenderer
 from spidereye.sources.scenes import NearScenes
 from spidereye.sphere_sweep import SweepPlan, stand_apart

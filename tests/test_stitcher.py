@@ -447,6 +447,15 @@ def test_a_batch_is_each_of_its_shots(checkpoint, views, shaken):
     assert geometric().batch([]) == []
 
 
+def test_steps_and_seeds_that_cannot_be(checkpoint, views):
+    stitcher = Stitcher.load(checkpoint)
+    for given in ({"steps": 0}, {"steps": -1}, {"seed": -1}):
+        with pytest.raises(SpiderEyeError, match=r"steps are 1 or more, seed is 0 or more; got"):
+            stitcher(views, **given)
+    with pytest.raises(SpiderEyeError, match=r"expected an array .* got \[0, 0, 3\]"):
+        stitcher([np.zeros((0, 0, 3), np.uint8), *views[1:]])
+
+
 def test_what_one_shot_told_serves_others(checkpoint, views, shaken):
     for stitcher in (geometric(*BOTH), Stitcher.load(checkpoint)):
         found = stitcher.calibrate(shaken)

@@ -14,18 +14,18 @@ import torch
 
 from spidereye.errors import SpiderEyeError
 from spidereye.pictures import read_picture
-from spidereye.rig import Rig, spider4
+from spidereye.rig import Rig, off_centre, spider4
 from spidereye.rig_files import read_rig
 from spidereye.scenes.views import render_rig, view_depth
 from spidereye.sources.folder import FolderSource
 from spidereye.sources.scenes import SceneSource
-from spidereye.synth import Synthesis, read_depth, synthesise, with_baseline
+from spidereye.synth import Synthesis, read_depth, synthesise
 
 WIDTH = 32
 
 
 def _rig(baseline: float = 0.2) -> Rig:
-    return with_baseline(spider4(5.0, 0.85, 12), baseline)
+    return off_centre(spider4(5.0, 0.85, 12), baseline)
 
 
 def _files(folder: Path) -> dict[str, bytes]:

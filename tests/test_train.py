@@ -3,10 +3,12 @@
 import json
 import math
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 import spidereye.losses
@@ -14,8 +16,9 @@ from spidereye.config_files import load_config
 from spidereye.ema import EMA
 from spidereye.errors import SpiderEyeError
 from spidereye.optimizer import build_optimizer, raw_weights
-from spidereye.run_log import read_log, truncate
+from spidereye.run_log import RunLog, read_log, truncate
 from spidereye.train import train
+from spidereye.training_state import TrainingState
 
 
 def config(overrides, run_name, *more, name="SpiderEye"):
@@ -244,6 +247,31 @@ def test_truncating_a_log_drops_later_entries_and_half_lines(tmp_path):
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"ste')
     truncate(path, 2)
     assert read_log(path) == [{"step": 1}, {"step": 2}]
+
+
+def test_a_run_that_cannot_be_written_is_one_line(tiny_overrides, tmp_path):
+    (tmp_path / "taken").write_text("a file where the runs are to be")
+    with pytest.raises(SpiderEyeError, match=r"taken/jobs/x/.* cannot be written"):
+        train(config(tiny_overrides, "x", f"runs_dir={tmp_path / 'taken'}"))
+
+
+def test_trackers_get_the_projects_name_and_the_runs(tmp_path, monkeypatch):
+    accelerator, given = Accelerator(cpu=True), []
+    accelerator.log_with = ["wandb", "tensorboard"]
+    monkeypatch.setattr(accelerator, "init_trackers", lambda *some: given.extend(some))
+    RunLog(tmp_path / "mine", accelerator).start(7, {"seed": 1})
+    options = {"wandb": {"name": "mine"}, "tensorboard": {"purge_step": 8}}
+    assert given == ["spidereye", {"seed": "1"}, options]
+
+
+def test_the_scaler_of_gradients_goes_on_where_it_was():
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=3)
+    state = TrainingState(step=3)
+    assert state.scaled_by(None) is state
+    kept = json.loads(json.dumps(asdict(state.scaled_by(scaler))))
+    again = torch.amp.GradScaler("cpu")
+    again.load_state_dict(TrainingState(**kept).scaler)
+    assert again.get_scale() == 4.0 and again.get_growth_interval() == 3
 
 
 @pytest.mark.slow

@@ -69,7 +69,7 @@ class Models:
             trained = self._find(model)
             if not trained.released:
                 return None
-            width = trained.nearest_width(width)
+            width = trained.fitting_width(width)
         return width, width // 2
 
     def stitcher(
