@@ -258,12 +258,13 @@ class Camera:
         return inside & self.visible[v, u]
 
 
-def circle_of(mask_mode: str, width: int, height: int) -> float:
+def circle_of(mask_mode: str, width: int, height: int, key: str = "mask_mode") -> float:
     """Radius in pixels of the image circle: inscribed in the picture, through its corners
-    (diagonal), or ∞ (none). Raises SpiderEyeError, naming the choices, for anything else."""
+    (diagonal), or ∞ (none). Raises SpiderEyeError, naming the key and its choices, for anything
+    else."""
     choices: Sequence[MaskMode] = ("inscribed", "diagonal", "none")
     if mask_mode not in choices:
-        raise SpiderEyeError(f"mask_mode must be one of {', '.join(choices)}, got {mask_mode!r}")
+        raise SpiderEyeError(f"{key} must be one of {', '.join(choices)}, got {mask_mode!r}")
     if mask_mode == "inscribed":
         return min(width, height) / 2
     return math.hypot(width, height) / 2 if mask_mode == "diagonal" else math.inf

@@ -147,7 +147,7 @@ def synth(
         float | None, typer.Option(help="metres from the centre to each camera, along its axis")
     ] = None,
     view_size: Annotated[
-        int | None, typer.Option(help="pixels across square views; default: as in the rig")
+        int | None, typer.Option(help="pixels across square views; default: as in the rig", min=2)
     ] = None,
     depth: Annotated[str, typer.Option(help="npy (metres) or png (millimetres): depth too")] = "",
     seed: Annotated[int, typer.Option(help="other seeds, other scenes")] = 0,

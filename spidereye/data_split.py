@@ -77,11 +77,18 @@ def write_split(assignments: list[Assignment], out: Path, link: bool) -> Counter
 
     Files that are there already are left; the same call goes on with what an interrupted one left.
     Each file appears whole or not at all. Raises SpiderEyeError, before anything is written, where
-    another file is in the way or a file lies in the other split, from another seed perhaps.
+    out lies in the folder that the files come from, another file is in the way, or a file lies in
+    the other split, from another seed perhaps.
     Returns how many files are new.
     """
     todo: list[tuple[Path, Path]] = []
     for item in assignments:
+        source = item.path.parents[len(item.below.parts) - 1].resolve()
+        if source in (out.resolve(), *out.resolve().parents):
+            raise SpiderEyeError(
+                f"-o {out} lies in {source}, the folder that is split: the next call would take "
+                "its files for more of them; choose another folder"
+            )
         other = out / ("val" if item.split == "train" else "train") / item.below
         if other.exists() or other.is_symlink():
             raise SpiderEyeError(

@@ -137,9 +137,9 @@ def _steps(config: Config, steps: int | None, name: str) -> int:
     if config.sampler_steps == 1:
         return 1
     raise SpiderEyeError(
-        f"{name} was not distilled and takes {config.sampler_steps} steps: say steps=1 for a file "
-        f"that takes one, steps={config.sampler_steps} for all of them, or distil it first "
-        "(distill_teacher=true)"
+        f"{name} was not distilled and takes {config.sampler_steps} steps: say --steps 1 for a "
+        f"file that takes one, --steps {config.sampler_steps} for all of them, or distil it first "
+        "(spidereye distill)"
     )
 
 
@@ -148,13 +148,13 @@ def _refuse_wrong_grid(config: Config, grids: Grids) -> None:
         return
     if not config.conditioning().grid:
         raise SpiderEyeError(
-            f"grids=baked: these networks (ssdd.fusion_type={config.ssdd.fusion_type}) ask for no "
-            "grid; leave it out"
+            f"--grids baked: these networks (ssdd.fusion_type={config.ssdd.fusion_type}) ask for "
+            "no grid; leave it out"
         )
     if "rotation" in config.ssdd.refine:
         raise SpiderEyeError(
-            "grids=baked: these networks get rotations that are refined for each shot "
-            "(ssdd.refine), so that each has a grid of its own; leave grids=inputs"
+            "--grids baked: these networks get rotations that are refined for each shot "
+            "(ssdd.refine), so that each has a grid of its own; leave --grids inputs"
         )
 
 

@@ -15,6 +15,7 @@ from spidereye.whole_files import whole_file
 _WRITERS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"} | dict.fromkeys(
     (".tif", ".tiff"), "TIFF"
 )
+_WEBP_WIDEST = 16383  # pixels
 _TIFF_XMP = 700  # the tag that an XMP packet has in a TIFF
 
 
@@ -66,6 +67,15 @@ def check_suffix(path: Path) -> str:
             f"use one of {', '.join(_WRITERS)}"
         )
     return writer
+
+
+def check_fits(path: Path, width: int) -> None:
+    """Raises PictureError for a picture that is wider than its format can be."""
+    if check_suffix(path) == "WEBP" and width > _WEBP_WIDEST:
+        raise PictureError(
+            f"{path}: WebP has at most {_WEBP_WIDEST} columns, the panorama {width}; write another "
+            "format, or a smaller size"
+        )
 
 
 def _metadata_options(writer: str, xmp: bytes | None, exif: bytes | None) -> dict[str, Any]:

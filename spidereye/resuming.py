@@ -1,7 +1,8 @@
 """Folders of outputs that the same command goes on with and another one starts anew.
 
 A folder keeps a record of the settings that its files were made with. A file is done where it is
-newer than that record and than what it was made of.
+newer than that record and than when what it was made of came to its place: another picture of
+that name may be older.
 """
 
 from collections.abc import Iterable
@@ -26,9 +27,10 @@ def started(record: Path, settings: str) -> int | None:
 
 
 def is_done(outputs: Iterable[Path], sources: Iterable[Path], since: int) -> bool:
-    """Whether every output is there and newer than its sources and than `since` (ns)."""
+    """Whether every output is there, and newer than the last change of its sources and than `since`
+    (ns)."""
     try:
-        newest = max(since, *(source.stat().st_mtime_ns for source in sources))
+        newest = max(since, *(source.stat().st_ctime_ns for source in sources))
         return all(output.stat().st_mtime_ns >= newest for output in outputs)
     except OSError:
         return False

@@ -101,7 +101,7 @@ def _with_circles(rig: Rig, options: ConvertOptions) -> Rig:
     cameras = []
     for camera in rig.cameras:
         lens = camera.lens
-        circle = circle_of(options.circle, lens.width, lens.height)
+        circle = circle_of(options.circle, lens.width, lens.height, "--circle")
         if options.fov is not None:
             try:
                 circle = circle_of_fov(lens, options.fov)

@@ -64,6 +64,11 @@ class Calibrated:
     notes: list[str]
     unlike: tuple[int, ...] = ()
 
+    @property
+    def compared(self) -> bool:
+        """Whether there were two views to compare."""
+        return len(self.cameras) - len({*self.blank, *self.unlike}) > 1
+
     def turned(self, cameras: Sequence[Camera]) -> tuple[Camera, ...]:
         """The cameras of the same views, at any size, with the rotations found."""
         pairs = zip(cameras, self.cameras, strict=True)
@@ -202,11 +207,11 @@ def _turned(
     if refined.improvement < _IMPROVEMENT:
         notes.append("rotations would not make the overlaps agree better; poses left as they are")
         return cameras
-    for i, one, uncertain in zip(kept, old, refined.uncertainty.tolist(), strict=True):
+    for one, uncertain in zip(old, refined.uncertainty.tolist(), strict=True):
         if uncertain > _UNCERTAIN:
             notes.append(
                 f"{one.name}: overlaps too small or too flat to tell its rotation; kept close to "
-                f"what view {i + 1} was given"
+                "what it was given"
             )
     changed = dict(zip(kept, refined.cameras, strict=True))
     return tuple(changed.get(i, camera) for i, camera in enumerate(cameras))

@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 
 from spidereye.errors import SpiderEyeError, require_extra
-from spidereye.released import RELEASED, released
-from spidereye.rig import NAMED_RIGS
 
 
 def serve(
@@ -40,6 +38,8 @@ def serve(
     try:
         import uvicorn
 
+        from spidereye.released import RELEASED, released
+        from spidereye.rig import NAMED_RIGS
         from spidereye.server.app import create_app
         from spidereye.server.limits import Limits
         from spidereye.server.models import Models

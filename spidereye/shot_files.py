@@ -9,7 +9,7 @@ plus, front+back.jpg; where a rig has one file a shot, every picture is a shot.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -121,19 +121,26 @@ def _place(path: Path, labels: Sequence[str]) -> tuple[tuple[str, str], str] | N
     if len(labels) == 1:
         return (str(folder), stem), labels[0]
     by_length = sorted(labels, key=len, reverse=True)
-    low = stem.lower()
-    for label in by_length:
-        end = label.lower()
-        if low == end:
+    return _bearing(path, by_length, str) or _bearing(path, by_length, str.lower)
+
+
+def _bearing(
+    path: Path, labels: Sequence[str], fold: Callable[[str], str]
+) -> tuple[tuple[str, str], str] | None:
+    """`_place` where labels are found as `fold` makes them: as they are, or in small letters."""
+    stem, folder, name = path.stem, path.parent, fold(path.stem)
+    for label in labels:
+        end = fold(label)
+        if name == end:
             return (str(folder), ""), label
-        if low.endswith(end) and low[-len(end) - 1] in _SEPARATORS:
+        if name.endswith(end) and name[-len(end) - 1] in _SEPARATORS:
             return (str(folder), stem[: -len(end) - 1]), label
-    for label in by_length:
-        start = label.lower()
-        if low.startswith(start) and low[len(start)] in _SEPARATORS:
+    for label in labels:
+        start = fold(label)
+        if name.startswith(start) and name[len(start)] in _SEPARATORS:
             return (str(folder), stem[len(start) + 1 :]), label
-    for label in by_length:
-        if folder.name.lower() == label.lower():
+    for label in labels:
+        if fold(folder.name) == fold(label):
             return (str(folder.parent), stem), label
     return None
 

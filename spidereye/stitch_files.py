@@ -14,7 +14,7 @@ from spidereye.config_checks import coverage_warning
 from spidereye.coverage import ENOUGH_COVERAGE, Coverage, coverage
 from spidereye.errors import SpiderEyeError
 from spidereye.panorama_metadata import write_panorama
-from spidereye.picture_writing import check_suffix
+from spidereye.picture_writing import check_fits, check_suffix
 from spidereye.progress import notes_console
 from spidereye.rig import NAMED_RIGS, Rig
 from spidereye.shot_files import by_name, unnamed
@@ -45,6 +45,7 @@ def stitch_files(job: StitchJob) -> None:
         rig = rig_of(job)
         job = _by_name(job, rig, console)
         stitcher = geometric_stitcher(job, rig, widths_of(job.pictures))
+    check_fits(job.output, stitcher.size[0])
     say_coverage(job, stitcher, console)
     result = stitcher(job.pictures, steps=job.steps, seed=job.seed)
     for line in refinement_lines(result, stitcher.refine):
@@ -95,9 +96,11 @@ def refinement_lines(result: Panorama, refined: tuple[str, ...]) -> list[str]:
     if not refined:
         return notes
     lines = [correction_line(correction, refined) for correction in result.corrections]
-    left = "none to be seen"
-    if result.misalignment > 0:
+    left = "cannot be told, no two views could be compared"
+    if result.misalignment is not None:
         left = f"{math.degrees(result.misalignment):.2f}°"
+    if result.misalignment == 0:
+        left = "none to be seen"
     return [*lines, f"remaining misalignment: {left}", *notes]
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from spidereye.errors import SpiderEyeError
 from spidereye.interrupt import Interrupt, stop_after_step
 from spidereye.panorama_metadata import write_panorama
-from spidereye.picture_writing import check_suffix
+from spidereye.picture_writing import check_fits, check_suffix
 from spidereye.pictures import PICTURE_SUFFIXES, PictureError
 from spidereye.progress import notes_console, progress
 from spidereye.resuming import is_done, started
@@ -56,6 +56,7 @@ def stitch_shots(job: StitchJob, suffix: str = ".jpg") -> None:
     shots = found.shots
     stitcher = stitcher or _for_first_sound(job, rig, shots)
     outputs = _outputs(shots, job, suffix)
+    check_fits(outputs[shots[0].name][0], stitcher.size[0])
     say_coverage(job, stitcher, console)
     for note in [*(f"{text}; left out" for text in found.left_out), *found.notes]:
         console.print(f"note: {note}")
@@ -121,18 +122,26 @@ def _outputs(
     shots: Sequence[ShotFiles], job: StitchJob, suffix: str
 ) -> dict[str, tuple[Path, ...]]:
     """Each shot's panorama and its mask, where masks are wanted, by the shot's name; in their
-    folders they lie to each other as the shots do. Raises SpiderEyeError where the panoramas'
-    folder holds the shots' pictures: the next run would take panoramas for some."""
+    folders they lie to each other as the shots do. Raises SpiderEyeError where two shots would
+    become one panorama, and where the panoramas' folder holds the shots' pictures: the next run
+    would take panoramas for some."""
     folder = job.output
     for shot in shots:
         for path in shot.paths:
             if folder.resolve() in path.resolve().parents:
                 raise SpiderEyeError(f"{path} lies in the output folder {folder}; choose another")
     common = Path(os.path.commonpath([Path(shot.name).absolute().parent for shot in shots]))
-    found = {}
+    found: dict[str, tuple[Path, ...]] = {}
+    places: dict[Path, ShotFiles] = {}
     for shot in shots:
         place = Path(shot.name).absolute().relative_to(common)
         found[shot.name] = (folder / place.with_name(place.name + suffix),)
+        first = places.setdefault(place, shot)
+        if first is not shot:
+            raise SpiderEyeError(
+                f"{first.paths[0]} and {shot.paths[0]} would both become {found[shot.name][0]}: "
+                "rename one of the shots, or stitch them into folders of their own"
+            )
         if job.mask is not None:
             found[shot.name] += (job.mask / place.with_name(f"{place.name}.png"),)
     return found

@@ -48,7 +48,8 @@ class Panorama:
     """picture: 8-bit RGB, smoothly filled where nothing is seen (a model's own where there is one).
     count: how many views see each pixel; a model's, of those that show anything.
     corrections: of the views there are, in the rig's order; none without refinement.
-    misalignment: radians by which the views still were off each other, 0 where that cannot be told.
+    misalignment: radians by which the views still were off each other, None without refinement or
+    where no two could be compared.
     notes: which views are missing or black, how little is seen, what was left as it was and why, a
     line each.
     """
@@ -56,7 +57,7 @@ class Panorama:
     picture: UInt8[np.ndarray, "H W 3"]
     count: UInt8[np.ndarray, "H W"]
     corrections: tuple[Correction, ...] = ()
-    misalignment: float = 0.0
+    misalignment: float | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -129,7 +130,8 @@ class ReadyShot:
         named = {name for note in said for name in note.partition(":")[0].split(", ")}
         said += [note for note in self.found.notes if note.partition(":")[0] not in named]
         corrections = _corrections(self.shot.rig, self.found)
-        return Panorama(picture, count, corrections, self.found.misalignment, tuple(said))
+        left = self.found.misalignment if self.found.compared else None
+        return Panorama(picture, count, corrections, left, tuple(said))
 
 
 def order_notes(shot: Shot, rig: Rig) -> tuple[str, ...]:

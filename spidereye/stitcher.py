@@ -119,9 +119,8 @@ class Stitcher:
         precision: fp32, or bf16 where the device computes in it; for an .onnx file on CPUs that
         have it, with onnxruntime-openvino.   compile: let torch.compile make code of the networks:
         the first panorama takes minutes. For GPUs; on CPUs the others, too, took a fifth longer.
-        Raises SpiderEyeError where there is none, or where it is not one of ours, for bf16 where
-        the device has none, for compile or size of an .onnx file, and for sizes that the networks
-        do not divide.
+        Raises SpiderEyeError for what is no checkpoint of ours, bf16 where the device has none,
+        compile, size or raw weights of an .onnx file, and sizes that the networks do not divide.
         """
         trained = Trained.load(checkpoint, weights, runs_dir, device, precision)
         config = trained.config
@@ -224,6 +223,8 @@ class Stitcher:
                 some = one.batch([shots[number] for number in numbers], rig, steps, seed, found)
                 made |= zip(numbers, some, strict=True)
             return [made[number] for number in range(len(shots))]
+        if self.by_model is None and (steps is not None or seed):
+            raise SpiderEyeError("steps and seed go with a model: the stitch has no networks")
         read = [self._read(images, rig, found, self.refine) for images in shots]
         if self.by_model is None:
             return [self._by_geometry(shot) for shot in read]

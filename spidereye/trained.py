@@ -52,6 +52,10 @@ class Trained:
         if Path(checkpoint).suffix == ".onnx":
             if not Path(checkpoint).is_file():
                 raise SpiderEyeError(f"{checkpoint}: there is no such file")
+            if weights != "ema":
+                raise SpiderEyeError(
+                    f"{checkpoint} has the weights that it was exported with; leave weights out"
+                )
             made = OnnxNetworks.load(Path(checkpoint), device, precision)
             return cls(made, made.config, made.origin, made.steps)
         found = find_checkpoint(str(checkpoint), runs_dir)

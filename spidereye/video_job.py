@@ -76,7 +76,7 @@ class VideoJob:
         best = 1 if self.codec == "av1" else 0  # its encoder takes 0 for not given
         if not best <= self.quality <= 51:
             raise SpiderEyeError(f"--crf is from {best} to 51 for {self.codec}, got {self.quality}")
-        if self.start < 0 or (self.seconds is not None and self.seconds <= 0):
+        if not 0 <= self.start < math.inf or not (self.seconds is None or self.seconds > 0):
             raise SpiderEyeError("--start is 0 or more, and --seconds more than 0")
 
 

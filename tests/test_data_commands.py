@@ -165,6 +165,14 @@ def test_split_goes_on_and_never_mixes(folder, tmp_path):
     assert not list(out.rglob("*.tmp"))
 
 
+def test_split_does_not_write_into_what_it_splits(folder):
+    before = sorted(folder.rglob("*"))
+    for out in (folder, folder / "sets"):
+        with pytest.raises(SpiderEyeError, match=r"-o .* lies in .*, the folder that is split"):
+            write_split(assign(folder, 0.4, 0), out, link=True)
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_split_explains_what_it_cannot_do(folder, tmp_path):
     for number in range(3):
         write_picture(tmp_path / "one" / "room" / f"view_{number}.png", picture(number))

@@ -175,7 +175,7 @@ def test_what_cannot_be_exported(tmp_path, monkeypatch):
     many = tmp_path / "many"
     save_checkpoint(many, Checkpoint(weights, weights, config_to_dict(config)))
     out = tmp_path / "out.onnx"
-    with pytest.raises(SpiderEyeError, match=r"not distilled and takes 12 steps: say steps=1"):
+    with pytest.raises(SpiderEyeError, match=r"not distilled and takes 12 steps: say --steps 1"):
         export_onnx(many, out)
     with pytest.raises(SpiderEyeError, match=r"an ONNX file ends in .onnx"):
         export_onnx(many, tmp_path / "out.pt", steps=1)
@@ -236,6 +236,8 @@ def test_bf16_needs_another_build_and_a_cpu(exported):
     _, path, *_ = exported
     with pytest.raises(SpiderEyeError, match=r"on a GPU: precision bf16 goes with a checkpoint"):
         OnnxNetworks.load(path, "cuda", "bf16")
+    with pytest.raises(SpiderEyeError, match=r"has the weights that it was exported with"):
+        Stitcher.load(path, weights="raw")
     with pytest.raises(SpiderEyeError, match=r"compile goes with a checkpoint folder"):
         Stitcher.load(path, compile=True)
     if "OpenVINOExecutionProvider" not in onnxruntime.get_available_providers():

@@ -14,8 +14,10 @@ from PIL import Image
 
 from spidereye.errors import SpiderEyeError
 from spidereye.interrupt import Interrupt
+from spidereye.picture_writing import check_fits, write_picture
 from spidereye.pictures import to_uint8
-from spidereye.shot_files import by_name
+from spidereye.rig import spider4
+from spidereye.shot_files import by_name, find_shots
 from spidereye.stitch_files import stitch_files
 from spidereye.stitch_job import StitchJob, size_from
 from spidereye.stitch_many import stitch_shots
@@ -73,6 +75,45 @@ def test_the_same_command_goes_on_and_another_starts_anew(shots, capsys):
     assert "1 panorama; 2 were there already" in capsys.readouterr().out
     stitch_shots(job(shots, kernel="bilinear"))
     assert "3 panoramas, " in capsys.readouterr().out
+
+
+def test_an_older_picture_put_in_its_place_is_another(shots, capsys):
+    """As copies that keep their times are; a time in the future is no reason to begin anew."""
+    for file in (shots / "0000").iterdir():
+        os.utime(file, (2**33, 2**33))
+    stitch_shots(job(shots))
+    stitch_shots(job(shots))
+    assert "0 panoramas; 3 were there already" in capsys.readouterr().out
+    older = shots / "0001" / "left.png"
+    shutil.copyfile(shots / "0002" / "left.png", older)
+    os.utime(older, (1e9, 1e9))
+    stitch_shots(job(shots))
+    assert "1 panorama; 2 were there already" in capsys.readouterr().out
+
+
+def test_two_shots_that_would_be_one_panorama_are_refused(shots):
+    for view in NAMES:
+        shutil.copy(shots / "0001" / f"{view}.png", shots / f"0000_{view}.png")
+    with pytest.raises(SpiderEyeError, match=r"0000_front.png .*0000/front.png would both become"):
+        stitch_shots(job(shots))
+    assert not (shots.parent / "panos").exists()
+
+
+def test_names_that_differ_by_case_alone_are_told_apart(tmp_path):
+    rig = spider4(10.0, 0.85, 16)
+    names = ("A", "a", "b", "B")
+    pairs = zip(rig.cameras, names, strict=True)
+    rig = replace(rig, cameras=tuple(replace(camera, name=name) for camera, name in pairs))
+    for name in names:
+        write_picture(tmp_path / f"x_{name}.png", np.zeros((16, 16, 3), np.uint8))
+    (found,) = find_shots([str(tmp_path)], rig).shots
+    assert [path.stem for path in found.paths] == [f"x_{name}" for name in names]
+
+
+def test_webp_is_refused_before_the_work_where_it_cannot_be_so_wide(shots):
+    with pytest.raises(SpiderEyeError, match=r"WebP has at most 16383 columns, the panorama 16384"):
+        stitch_shots(job(shots, size=(16384, 8192)), ".webp")
+    check_fits(Path("a.webp"), 16383), check_fits(Path("a.png"), 20000)
 
 
 def test_masks_lie_to_each_other_as_the_shots_do(shots, capsys):

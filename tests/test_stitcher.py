@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 from made_checkpoints import tiny_checkpoint
-from PIL import Image
+from PIL import ExifTags, Image
 
 from spidereye import Stitcher, conditioning, rotation
 from spidereye.camera import Camera
 from spidereye.config import Config
 from spidereye.errors import SpiderEyeError
-from spidereye.given_pictures import check_several
+from spidereye.given_pictures import array_of, check_several, width_of
 from spidereye.lenses import UCM
 from spidereye.lenses.families import family
 from spidereye.model import SpiderEyeModel
@@ -31,7 +31,7 @@ from spidereye.rotation import angle_between
 from spidereye.scenes.scene import Scene
 from spidereye.self_calibration import self_calibrate
 from spidereye.shots import read_shot
-from spidereye.stitch_files import stitch_files
+from spidereye.stitch_files import refinement_lines, stitch_files
 from spidereye.stitch_job import StitchJob, size_from
 from spidereye.trained import Trained
 
@@ -90,10 +90,10 @@ def test_refinement_improves_a_jittered_shot(panorama, shaken):
     plain, gain, both = (geometric(*what)(shaken) for what in ((), ("gain",), BOTH))
     assert psnr(gain.picture, panorama) > psnr(plain.picture, panorama) + 2
     assert psnr(both.picture, panorama) > psnr(gain.picture, panorama) + 2
-    assert plain.corrections == () and plain.misalignment == 0 and plain.notes == ()
+    assert plain.corrections == () and plain.misalignment is None and plain.notes == ()
     assert [c.view for c in both.corrections] == list(RIG.names)
     assert all(c.turned > math.radians(0.5) for c in both.corrections)
-    assert all(c.turned == 0 for c in gain.corrections) and gain.misalignment > 0
+    assert all(c.turned == 0 for c in gain.corrections) and gain.misalignment
     brighter = [c.gain[1] for c in both.corrections]
     assert brighter[1] > brighter[3] > brighter[2] > brighter[0]
     for blend in ("multiband", "none"):
@@ -346,7 +346,7 @@ def test_a_conditioned_model_is_refined_as_it_was_trained(checkpoint, panorama, 
     made = stitcher(shaken)
     assert stitcher.refine == ("gain",) and stitcher.takes_cameras
     assert made.picture.shape == (32, 64, 3) and made.seen.all() and len(made.corrections) == 4
-    assert made.corrections[1].gain[0] > 1.01 and made.misalignment > 0
+    assert made.corrections[1].gain[0] > 1.01 and made.misalignment
     asked = Stitcher.load(checkpoint, refine=BOTH)(shaken)
     assert psnr(asked.picture, panorama) > psnr(made.picture, panorama) + 1
     plain = Stitcher.load(checkpoint, refine=())(shaken)
@@ -447,11 +447,40 @@ def test_a_batch_is_each_of_its_shots(checkpoint, views, shaken):
     assert geometric().batch([]) == []
 
 
+def test_pil_images_are_turned_as_their_files_are(views, tmp_path):
+    """Cameras that are held on their side say so in EXIF."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    paths = []
+    for name, view in zip("abcd", views, strict=True):
+        paths.append(tmp_path / f"{name}.png")
+        on_its_side = Image.fromarray(np.ascontiguousarray(np.rot90(view)))
+        on_its_side.save(paths[-1], exif=exif)
+    opened = [Image.open(path) for path in paths]
+    assert difference(geometric()(opened).picture, geometric()(views).picture) == 0
+    assert difference(geometric()(paths).picture, geometric()(views).picture) == 0
+    tall = Image.new("RGB", (30, 50))
+    tall.getexif()[ExifTags.Base.Orientation] = 6
+    assert width_of(tall) == array_of(tall).shape[1] == 50
+
+
+def test_what_no_two_views_tell_is_not_told(shaken):
+    noise = np.random.default_rng(0)
+    strange = [noise.integers(0, 256, shaken[0].shape, dtype=np.uint8) for _ in shaken]
+    made = geometric(*BOTH)(strange)
+    assert made.misalignment is None
+    assert any("misalignment: cannot be told" in line for line in refinement_lines(made, BOTH))
+    assert geometric(*BOTH)(shaken).misalignment is not None
+
+
 def test_steps_and_seeds_that_cannot_be(checkpoint, views):
     stitcher = Stitcher.load(checkpoint)
     for given in ({"steps": 0}, {"steps": -1}, {"seed": -1}):
         with pytest.raises(SpiderEyeError, match=r"steps are 1 or more, seed is 0 or more; got"):
             stitcher(views, **given)
+    for given in ({"steps": 2}, {"seed": 3}):
+        with pytest.raises(SpiderEyeError, match="steps and seed go with a model"):
+            geometric()(views, **given)
     with pytest.raises(SpiderEyeError, match=r"expected an array .* got \[0, 0, 3\]"):
         stitcher([np.zeros((0, 0, 3), np.uint8), *views[1:]])
 

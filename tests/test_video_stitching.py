@@ -1,5 +1,6 @@
 """Videos of views to one 360° video: aligned, steady, with sound, marked, playable when stopped."""
 
+import math
 import os
 import resource
 import shutil
@@ -469,6 +470,8 @@ def test_settings_that_make_no_sense_are_explained(videos, tmp_path):
         ({"quality": 60}, "--crf is from 0"),
         ({"quality": 0, "codec": "av1"}, "--crf is from 1 to 51 for av1"),
         ({"start": -1.0}, "--start is 0 or more"),
+        ({"start": math.nan}, "--start is 0 or more"),
+        ({"seconds": math.nan}, "--seconds more than 0"),
         ({"offsets": ["top=1"]}, "got 'top=1'; the views are front"),
         ({"offsets": ["left=soon"]}, "as left=0.12, got 'left=soon'"),
         ({"sound": "top"}, "--audio is one of front"),

@@ -160,11 +160,12 @@ class StitchRequest:
 
     def _about(self, made: Panorama) -> dict[str, Any]:
         height, width = made.picture.shape[:2]
+        left = made.misalignment
         return {
             "size": [width, height],
             "origin": self.stitcher.origin,
             "seen": round(float(sphere_fraction(torch.from_numpy(made.seen))), 4),
-            "misalignment_degrees": round(math.degrees(made.misalignment), 3),
+            "misalignment_degrees": None if left is None else round(math.degrees(left), 3),
             "corrections": [
                 {
                     "view": one.view,
