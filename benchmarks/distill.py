@@ -105,7 +105,8 @@ def main() -> None:
         student = student_config(arguments.teacher, data, arguments)
         train(student)
         teacher = teacher_config(student)
-        models = {"teacher": (teacher, trained(teacher)), "student": (student, trained(student))}
+        from_file = trained(teacher, str(arguments.teacher))
+        models = {"teacher": (teacher, from_file), "student": (student, trained(student))}
         found: dict[str, dict[str, list[float]]] = {}
         for name, (config, model) in models.items():
             found |= rows_of(name, config, model)

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from machine import machine, show
 from quality_measure import evaluated
-from quality_rows import MODEL
+from quality_rows import MODEL, digest
 from results_page import interval
 from session import one_line_errors, shared_panoramas
 
@@ -68,7 +68,6 @@ def tuning(data: Path, rig: Path, arguments: argparse.Namespace) -> Config:
         "dataset.root": f"'{data}'",
         "dataset.rig": f"'{rig.resolve()}'",
         "ssdd.n_views": str(len(POSES)),
-        "run_name": "tuned",
         "runs_dir": f"'{work}'",
         "ssdd.checkpoint": f"'{find_checkpoint(arguments.checkpoint).path}'",
         "training.lr": str(arguments.rate),
@@ -82,6 +81,7 @@ def tuning(data: Path, rig: Path, arguments: argparse.Namespace) -> Config:
         "dataset.draws": str(arguments.draws),
         "dataset.cache": f"'{work / 'cache'}'",
     }
+    settings["run_name"] = f"tuned-{digest(settings)}"
     return load_config("SpiderEye360-small", [f"{key}={value}" for key, value in settings.items()])
 
 
@@ -167,7 +167,7 @@ def main() -> None:
     with one_line_errors(arguments.work):
         config = tuning(data, rig, arguments)
         train(config)
-        models = {"released": arguments.checkpoint, "tuned": "tuned@last"}
+        models = {"released": arguments.checkpoint, "tuned": f"{config.run_name}@last"}
         found = {name: on_the_rig(given, config) for name, given in models.items()}
     about = {**machine(torch.get_num_threads()), "steps": str(arguments.steps)}
     about["lenses"] = f"blur {arguments.blur:g} px, vignetting {arguments.vignetting:g}"

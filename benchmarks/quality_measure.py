@@ -78,10 +78,11 @@ def measure(job: Job, plan: Plan, data: Path, work: Path) -> None:
     write_whole(work / f"{job.name}.json", json.dumps(written, indent=1))
 
 
-def trained(config: Config) -> SpiderEyeModel:
-    """The EMA's model as training left it."""
+def trained(config: Config, checkpoint: str | None = None) -> SpiderEyeModel:
+    """The EMA's model as training left it, or of another checkpoint."""
     model = SpiderEyeModel(config.model())
-    load_weights(model, find_checkpoint(f"{config.run_name}@last", config.runs_dir), "ema")
+    wanted = checkpoint or f"{config.run_name}@last"
+    load_weights(model, find_checkpoint(wanted, config.runs_dir), "ema")
     return model.eval().requires_grad_(False)
 
 

@@ -186,6 +186,7 @@ def loaded(arguments: argparse.Namespace, data: Path) -> Sweep:
     weights = hashlib.sha256((path / "ema.safetensors").read_bytes()).hexdigest()[:16]
     kept = ("limit", "scenes", "seed")
     identity = {"weights": weights, **{name: getattr(arguments, name) for name in kept}}
+    identity["data"] = str(data.resolve())
     model.eval().requires_grad_(False)
     return Sweep(config, model, arguments.scenes, arguments.seed, identity)
 

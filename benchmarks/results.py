@@ -130,14 +130,16 @@ def identity(arguments: argparse.Namespace) -> dict[str, Any]:
     folder = find_checkpoint(arguments.checkpoint).path
     parts = [(folder / name).read_bytes() for name in ("config.yaml", "ema.safetensors")]
     weights = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
-    return {"weights": weights, "limit": arguments.limit, "scenes": arguments.scenes}
+    data = str(arguments.data.resolve())
+    return {"weights": weights, "data": data, "limit": arguments.limit, "scenes": arguments.scenes}
 
 
 def done(name: str, arguments: argparse.Namespace) -> dict[str, Any] | None:
     """A case's result, where it was measured before in just this way."""
     file = arguments.work / f"{name}.json"
     found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return found if found.get("identity") == identity(arguments) else None
+    same = found.get("identity") == identity(arguments)
+    return found if same and found["case"] == json.loads(json.dumps(asdict(CASES[name]))) else None
 
 
 def run(arguments: argparse.Namespace) -> None:

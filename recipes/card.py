@@ -1,6 +1,6 @@
 """The model card of released weights, README.md in their folder: data, licences, recipe, metrics.
 
-python recipes/card.py spidereye/released/NAME --data <panoramas>
+python recipes/card.py spidereye/released/NAME --data <panoramas> --steps <in words>
 """
 
 import argparse

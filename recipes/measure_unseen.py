@@ -29,7 +29,8 @@ def coarse(file: Path) -> Tensor:
 def measured(data: Path) -> Covariance:
     """Of every picture in train/."""
     files = {path.name: path for path in (data / "train").rglob("*")}
-    return Covariance.measured(torch.stack([coarse(files[r.file]) for r in training_rows(data)]))
+    names = [Path(row.file).name for row in training_rows(data)]  # some tables have train/ before
+    return Covariance.measured(torch.stack([coarse(files[name]) for name in names]))
 
 
 def main() -> None:

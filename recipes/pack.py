@@ -20,6 +20,7 @@ def without_paths(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration as it describes the networks, not the run that made them."""
     dataset = config["dataset"] | {"imagenet_root": DatasetConfig.imagenet_root}
     dataset |= {"root": None, "cache": False, "draws": None, "limit": None}
+    dataset |= dict.fromkeys(("video_root", "shards_train", "shards_val", "shard_cache"))
     ssdd = config["ssdd"] | {"checkpoint": None, "encoder_checkpoint": None}
     # A student takes one step, wherever its teacher is; without a teacher it cannot say so.
     if config["distill_teacher"]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from spidereye.errors import SpiderEyeError
 from spidereye.progress import progress
+from spidereye.resuming import is_done
 from spidereye.sources.files import listing, split_folder
 from spidereye.sources.folder import FolderSource
 from spidereye.sources.tar_index import index_tar
@@ -78,7 +79,8 @@ def plan(folder: Path, name: str, out: Path, limit: int, skip_bad: bool) -> Iter
             )
         keys[key] = path
         size = path.stat().st_size
-        needed = tarfile.BLOCKSIZE * (1 + -(-size // tarfile.BLOCKSIZE))
+        needed = tarfile.BLOCKSIZE * -(-size // tarfile.BLOCKSIZE)
+        needed += len(_header(member, size).tobuf(tarfile.PAX_FORMAT))  # long names take several
         if members and _whole_records(used + needed) > limit:
             yield Shard(out / name / f"{name}-{number:06d}.tar", tuple(members))
             members, number, used = [], number + 1, 2 * tarfile.BLOCKSIZE
@@ -124,8 +126,7 @@ def _is_written(shard: Shard) -> bool:
             f"{shard.path} is in the way: it holds other pictures than it would now (made from "
             "other files, or with another --shard-size?); remove it, or write elsewhere with -o"
         )
-    written = shard.path.stat().st_mtime
-    return all(path.stat().st_mtime <= written for path, _, _ in shard.members)
+    return is_done([shard.path], [path for path, _, _ in shard.members], 0)
 
 
 def _refuse_strangers(shards: list[Shard], out: Path, splits: list[str]) -> None:
@@ -139,6 +140,13 @@ def _refuse_strangers(shards: list[Shard], out: Path, splits: list[str]) -> None
             )
 
 
+def _header(name: str, size: int) -> tarfile.TarInfo:
+    """Of a member. Owner 0, time 0: the same bytes every time."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o644
+    return info
+
+
 def _write(shard: Shard) -> None:
     try:
         with (
@@ -146,8 +154,7 @@ def _write(shard: Shard) -> None:
             tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar,
         ):
             for path, name, size in shard.members:
-                info = tarfile.TarInfo(name)  # owner 0, time 0: the same bytes every time
-                info.size, info.mode = size, 0o644
+                info = _header(name, size)
                 with path.open("rb") as picture:
                     tar.addfile(info, picture)
     except OSError as error:

@@ -1,7 +1,9 @@
 """What a data set consists of: how many panoramas, of which sizes and formats, in what colours."""
 
 import math
+import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,12 +100,13 @@ def measure(folder: Path, frame_interval: int = 24) -> dict[str, Stats]:
 
 def _measure(folder: Path, split: Split | None, frame_interval: int) -> Stats:
     stats = Stats()
-    for source, files in _sources(folder, split, frame_interval):
+    for source, files in _sources(folder, split, frame_interval, stats.unreadable):
         stats.bytes += sum(path.stat().st_size for path in files)
         with progress(f"measuring {split or folder.name}", len(source)) as meter:
             for index, name in enumerate(source.names):
                 try:
-                    stats.add(Path(name.split("#")[0]).suffix.lower(), source.panorama(index, 0))
+                    file = re.sub(r"#\d+$", "", name)  # a frame's video
+                    stats.add(Path(file).suffix.lower(), source.panorama(index, 0))
                 except PictureError as error:
                     stats.unreadable.append(str(error))
                 meter.advance()
@@ -111,20 +114,34 @@ def _measure(folder: Path, split: Split | None, frame_interval: int) -> Stats:
 
 
 def _sources(
-    folder: Path, split: Split | None, frame_interval: int
+    folder: Path, split: Split | None, frame_interval: int, unreadable: list[str]
 ) -> list[tuple[Source, list[Path]]]:
-    below = split_folder(folder, split)
-    found: list[tuple[Source, list[Path]]] = []
-    if files := find_files(below, PICTURE_SUFFIXES):
-        found.append((FolderSource(folder, split, on_bad_file="skip"), files))
-    if files := find_files(below, VIDEO_SUFFIXES):
+    """unreadable: gets what is wrong with kinds of which nothing can be used. Raises SpiderEyeError
+    where nothing can at all."""
+
+    def videos() -> Source:
         from spidereye.sources.video import VideoSource
 
-        found.append((VideoSource(folder, split, frame_interval, on_bad_file="skip"), files))
-    if files := find_files(below, SHARD_SUFFIXES):
-        found.append((ShardSource(folder, split, on_bad_file="skip"), files))
+        return VideoSource(folder, split, frame_interval, on_bad_file="skip")
+
+    kinds: dict[tuple[str, ...], Callable[[], Source]] = {
+        PICTURE_SUFFIXES: lambda: FolderSource(folder, split, on_bad_file="skip"),
+        VIDEO_SUFFIXES: videos,
+        SHARD_SUFFIXES: lambda: ShardSource(folder, split, on_bad_file="skip"),
+    }
+    below = split_folder(folder, split)
+    found: list[tuple[Source, list[Path]]] = []
+    troubles: list[SpiderEyeError] = []
+    for suffixes, opened in kinds.items():
+        if files := find_files(below, suffixes):
+            try:
+                found.append((opened(), files))
+            except SpiderEyeError as error:
+                troubles.append(error)
     if not found:
-        raise SpiderEyeError(f"no pictures, videos or shards below {below}")
+        nothing = SpiderEyeError(f"no pictures, videos or shards below {below}")
+        raise next(iter(troubles), nothing)
+    unreadable += map(str, troubles)
     return found
 
 

@@ -220,7 +220,7 @@ def _answer(
         raise _Trouble(str(error.reason)) from error
     except TimeoutError as error:
         raise _Trouble(f"no byte for {timeout:g} s") from error
-    except (http.client.HTTPException, ConnectionError, ssl.SSLError) as error:
+    except (http.client.HTTPException, OSError) as error:  # the disk's have become DownloadErrors
         raise _Trouble(f"the connection broke: {error or type(error).__name__}") from error
 
 

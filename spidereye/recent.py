@@ -15,8 +15,9 @@ class Recent(OrderedDict[str, Any]):
     def find(self, key: str, make: Callable[[], Any]) -> Any:
         """What is kept under the key, or made now."""
         if key not in self:
+            made = make()  # where it fails, what is there stays
             while len(self) >= self.most:
                 self.popitem(last=False)
-            self[key] = make()
+            self[key] = made
         self.move_to_end(key)
         return self[key]

@@ -205,7 +205,8 @@ def guessed_rig(views: Sequence[FoundView], lens: LensGuess, poses: Sequence[Pos
             f"{len(views)} views found, but the order names {len(poses)}: "
             f"{', '.join(name for name, _ in poses)}; views: {', '.join(v.label for v in views)}"
         )
-    crops = any(view.window[2:] != view.file_size for view in views)
+    several = len({view.file for view in views}) < len(views)
+    crops = several or any(view.window[2:] != view.file_size for view in views)
     cameras = []
     for view, (name, pose) in zip(views, poses, strict=True):
         left, top, width, height = view.window

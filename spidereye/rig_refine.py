@@ -25,6 +25,7 @@ from spidereye.rig import Rig, yaw_pitch_roll
 from spidereye.rig_files import load_rig, write_rig
 from spidereye.rotation import angle_between
 from spidereye.shot_files import ReducedShots, ShotFiles, find_shots, reduced_sizes
+from spidereye.whole_files import check_place
 
 _PER_DEGREE = 3.0  # pixels of what is read: twice as fine as the finest comparison
 # Of the mean squared difference, which a change has to bring: rigs that are exactly right find up
@@ -238,6 +239,7 @@ def _checked_outputs(job: RefineJob) -> Path:
     for option, path in (("-o", job.output), ("--plot", plot)):
         if path.is_dir():
             raise SpiderEyeError(f"{option} {path} is a folder; give the name of a file")
+        check_place(path)
     return plot
 
 

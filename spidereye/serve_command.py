@@ -9,6 +9,8 @@ import typer
 
 from spidereye.errors import SpiderEyeError, require_extra
 
+_GRACE = 2  # seconds
+
 
 def serve(
     checkpoint: Annotated[
@@ -53,9 +55,11 @@ def serve(
     )
     app = create_app(models, Limits(megabytes=megabytes, queue=queue))
     with _listening(host, port) as listener:
-        address = f"http://{host}:{listener.getsockname()[1]}"
+        named = f"[{host}]" if ":" in host else host  # as addresses of IPv6 stand in URLs
+        address = f"http://{named}:{listener.getsockname()[1]}"
         print(f"SpiderEye on {address} with {', '.join(models.trained) or 'no model'}", flush=True)
-        config = uvicorn.Config(app, log_level="warning")
+        # Whoever follows a job would otherwise keep the server until every job is done.
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_GRACE)
         uvicorn.Server(config).run(sockets=[listener])
 
 

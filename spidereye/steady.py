@@ -17,7 +17,7 @@ from torch import Tensor
 
 from spidereye.rig import Rig
 from spidereye.self_calibration import Calibrated
-from spidereye.shots import Images
+from spidereye.shots import Images, files_of
 from spidereye.stitcher import Stitcher
 
 INTERVAL = 1.0  # seconds of video from one comparison of colours to the next
@@ -70,6 +70,27 @@ class SteadyCalibration:
         offset = _nearer(now.offset, target.offset, share)
         self._now, self._seconds = replace(target, gain=gain, offset=offset), seconds
         return self._now
+
+    def lacking(self, images: Sequence[object]) -> Calibrated | None:
+        """For a frame in which some files have no picture but None: what holds at that moment, of
+        the views that the stitcher makes it of; None where nothing is to be refined."""
+        if not self._stitcher.refine:
+            return None
+        now, model = self._now or self._unrefined(), self._stitcher.by_model
+        pairs = enumerate(files_of(self._stitcher.rig))
+        there = [number for number, file in pairs if images[file] is not None]
+        if model is not None and not model.takes_any_rig:  # which gets black ones for the others
+            there = list(range(len(now.cameras)))
+        return replace(
+            now,
+            views=[],
+            cameras=tuple(now.cameras[number] for number in there),
+            gain=now.gain[there],
+            offset=now.offset[there],
+            misalignment=self._poses.misalignment,
+            blank=tuple(there.index(number) for number in now.blank if number in there),
+            unlike=(),
+        )
 
     def state(self) -> dict[str, Tensor]:
         """What the next frame depends on, for `restore`; nothing before the first."""

@@ -191,7 +191,7 @@ def geometric_stitcher(job: StitchJob, rig: Rig, widths: Sequence[int | None]) -
     rig: `rig_of` the job.   widths: of its pictures in pixels, None where one is missing."""
     size = job.size
     if size is None:
-        width = natural_width(rig, widths)
+        width = min(natural_width(rig, widths), _WIDEST)
         size = width, width // 2
     return Stitcher.geometric(
         rig,

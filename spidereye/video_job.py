@@ -97,9 +97,10 @@ class _Making:
 
     def frame(self, moment: Moment, pictures: Sequence[Frame | None]) -> UInt8[np.ndarray, "H W 3"]:
         """The panorama of a moment; None stands for a view that has no picture then."""
-        found = None
         if _is_whole(pictures):
             found = self.steady.at(moment.seconds, pictures)
+        else:
+            found = self.steady.lacking(pictures)
         made = self.stitcher(pictures, steps=self.job.steps, seed=self.job.seed, found=found)
         if not self.said:
             for line in refinement_lines(made, self.stitcher.refine):

@@ -165,6 +165,20 @@ def test_split_goes_on_and_never_mixes(folder, tmp_path):
     assert not list(out.rglob("*.tmp"))
 
 
+def test_stats_leave_out_a_kind_of_which_nothing_can_be_used(folder, tmp_path):
+    (folder / "broken.mp4").write_bytes(b"no video")
+    write_picture(folder / "a#1.png", picture(1))
+    told = run("stats", folder, "--json", tmp_path / "stats.json")
+    values = json.loads((tmp_path / "stats.json").read_text())["all"]
+    assert values["panoramas"] == 9 and values["formats"] == {".png": 9}
+    assert "unreadable" in told and "broken.mp4" in values["unreadable"][0]
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (folder / "broken.mp4").rename(alone / "broken.mp4")
+    with pytest.raises(SpiderEyeError, match=r"(?s)none of 1 .*broken\.mp4"):
+        run("stats", alone)
+
+
 def test_split_does_not_write_into_what_it_splits(folder):
     before = sorted(folder.rglob("*"))
     for out in (folder, folder / "sets"):

@@ -1,6 +1,8 @@
 """Downloads meet everything that networks do: drops, refusals, lies about ranges, damage."""
 
+import errno
 import hashlib
+import http.client
 import threading
 import time
 from collections.abc import Iterator
@@ -187,6 +189,23 @@ def test_a_disk_that_cannot_be_written(server: FakeServer, tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DownloadError, match=r"file/f\.bin: cannot be written: "):
         _fetch(server, tmp_path / "file" / "f.bin")
+
+
+def test_a_network_that_goes_away_is_no_disk(server: FakeServer, path: Path, monkeypatch):
+    plain, left = http.client.HTTPResponse.read1, [2]
+
+    def read1(response, *given):
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.EHOSTUNREACH, "No route to host")
+        return plain(response, *given)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read1", read1)
+    _fetch(server, path)
+    assert path.read_bytes() == BODY and len(server.requests) == 3
+    left[0] = 100
+    with pytest.raises(DownloadError, match=r"No route to host \(3 attempts\)"):
+        _fetch(server, path.with_name("other"))
 
 
 def test_stopping_keeps_the_part(server: FakeServer, path: Path):

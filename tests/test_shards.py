@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import pickle
 import re
 import tarfile
@@ -197,6 +198,39 @@ def test_damage_inside_a_member_is_named_when_it_is_reached(shards):
     config = SourceConfig(type="shards", root=str(shards), on_bad_file="skip")
     skipping = open_source(config, "train")
     assert np.array_equal(skipping.panorama(index, 0), source.panorama(index - 1))
+
+
+def test_an_older_picture_of_the_same_size_is_packed_again(folder, shards, tmp_path):
+    for number in (1, 2):
+        write_picture(tmp_path / f"{number}.tif", picture(number))
+    (tmp_path / "1.tif").rename(folder / "train" / "t.tif")
+    write_shards(folder, tmp_path / "again", "1MB")
+    (tmp_path / "2.tif").rename(folder / "train" / "t.tif")
+    os.utime(folder / "train" / "t.tif", (1e9, 1e9))
+    write_shards(folder, tmp_path / "again", "1MB")
+    source = ShardSource(tmp_path / "again", "train")
+    (index,) = (i for i, name in enumerate(source.names) if name.endswith("t.tif"))
+    assert np.array_equal(source.panorama(index), picture(2))
+
+
+def test_no_shard_is_larger_than_it_may_be(tmp_path):
+    """Names outside ASCII, or long ones, take more than one block."""
+    for number in range(40):
+        write_picture(tmp_path / "in" / "train" / f"{number:02d}ä{'x' * 120}.png", picture(number))
+    write_shards(tmp_path / "in", tmp_path / "out", "61440")
+    sizes = [path.stat().st_size for path in (tmp_path / "out").rglob("*.tar")]
+    assert len(sizes) > 3 and max(sizes) <= 61440
+
+
+def test_roots_with_brackets_and_shards_of_one_name(tmp_path, shards):
+    root = tmp_path / "pano[1] {a,b}"
+    for folder in ("x", "y"):
+        (root / "train" / folder).mkdir(parents=True)
+        (root / "train" / folder / "0.tar").write_bytes(
+            (shards / "train" / "train-000000.tar").read_bytes()
+        )
+    named = ShardSource(root, "train", "train/{x,y}/0.tar").names
+    assert len(set(named)) == len(named) > 1 and named[0].startswith("train/x/0.tar/")
 
 
 def test_other_peoples_shards(tmp_path, folder):

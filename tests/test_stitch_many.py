@@ -19,7 +19,7 @@ from spidereye.pictures import to_uint8
 from spidereye.rig import spider4
 from spidereye.shot_files import by_name, find_shots
 from spidereye.stitch_files import stitch_files
-from spidereye.stitch_job import StitchJob, size_from
+from spidereye.stitch_job import StitchJob, geometric_stitcher, size_from
 from spidereye.stitch_many import stitch_shots
 
 NAMES = ("front", "right", "back", "left")
@@ -108,6 +108,12 @@ def test_names_that_differ_by_case_alone_are_told_apart(tmp_path):
         write_picture(tmp_path / f"x_{name}.png", np.zeros((16, 16, 3), np.uint8))
     (found,) = find_shots([str(tmp_path)], rig).shots
     assert [path.stem for path in found.paths] == [f"x_{name}" for name in names]
+
+
+def test_nobody_gets_more_than_16384_columns_unasked():
+    rig = spider4(10.0, 0.85, 16)
+    made = geometric_stitcher(StitchJob([], Path("x.jpg"), "geometric"), rig, [16000] * 4)
+    assert made.size == (16384, 8192)
 
 
 def test_webp_is_refused_before_the_work_where_it_cannot_be_so_wide(shots):

@@ -14,6 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from made_checkpoints import tiny_checkpoint
 from made_shots import shaken, small_rig, taken, world
 from PIL import Image
@@ -255,6 +256,33 @@ def test_colours_follow_the_light_slowly_and_poses_stay(scene):
     steps = np.abs(np.diff(gains))
     assert steps[:9].max() == 0
     assert steps.max() < 0.15 * abs(gains[-1] - gains[0]) and gains[-1] > 1.4 * gains[0]
+
+
+@pytest.mark.parametrize("by_model", [False, True])
+def test_a_frame_that_lacks_a_view_has_the_poses_and_colours_of_the_others(
+    scene, by_model, tmp_path, monkeypatch
+):
+    rig, both = shaken(small_rig(), 2), ("gain", "rotation")
+    if by_model:
+        checkpoint = tiny_checkpoint(tmp_path / "checkpoint")
+        stitcher = Stitcher.load(checkpoint, rig=rig, refine=both)
+    else:
+        stitcher = Stitcher.geometric(rig, SIZE, refine=both)
+    steady = SteadyCalibration(stitcher, Poses.of(stitcher, [scene]))
+    lacking = [scene[0], None, *scene[2:]]
+    first = steady.lacking(lacking)
+    assert first is not None and bool((first.gain == 1).all()) and len(first.cameras) == 3
+    whole = steady.at(0.0, [scene[0] // 2, *scene[1:]])
+    monkeypatch.setattr("spidereye.stitched.self_calibrate", None)  # nothing is found anew
+    found = steady.lacking(lacking)
+    assert whole is not None and found is not None
+    assert torch.equal(found.gain, whole.gain[[0, 2, 3]])
+    for one, other in zip(found.cameras, whole.cameras[:1] + whole.cameras[2:], strict=True):
+        assert one.name == other.name and torch.equal(one.rotation, other.rotation)
+    made = stitcher(lacking, found=found)
+    assert [one.view for one in made.corrections] == [camera.name for camera in found.cameras]
+    plain = SteadyCalibration(Stitcher.geometric(rig, SIZE), Poses(rig, 0.0))
+    assert plain.lacking(lacking) is None
 
 
 def test_what_cannot_be_decoded_is_said_and_replaced(videos, capsys):

@@ -220,8 +220,8 @@ def _uploaded_rig(upload: Upload) -> Rig:
 def _ordered(uploads: Sequence[Upload], rig: Rig) -> tuple[Upload | None, ...]:
     """One for each file of the rig: by name where names tell it, else in the order they came."""
     expected = len(calibrated_sizes(rig))
-    # Labels of equal names would be taken for each other.
-    numbered = {Path(str(number)) / one.label.name: one for number, one in enumerate(uploads)}
+    # Labels of equal names would be taken for each other. No view is called as these folders are.
+    numbered = {Path(f"{number}\0") / one.label.name: one for number, one in enumerate(uploads)}
     lacking = unnamed(list(numbered), rig)
     if len(uploads) + len(lacking) != expected:
         raise Refused(

@@ -6,6 +6,7 @@ sample under the same name as in the folder that the shards were made from (`spi
 shards`). Shards behind URLs are fetched once, into a cache.
 """
 
+import glob
 import hashlib
 import itertools
 import os
@@ -82,8 +83,11 @@ class ShardSource:
         plain = [prefix + unquote(member.name.removeprefix("./")) for member in self._members]
         often = Counter(plain)
         # Other people's shards may each count their pictures from 0.
+        common = os.path.commonpath([member.tar.parent for member in self._members])
         self.names: Sequence[str] = [
-            name if often[name] == 1 else f"{prefix}{member.tar.name}/{member.name}"
+            name
+            if often[name] == 1
+            else f"{prefix}{member.tar.relative_to(common).as_posix()}/{member.name}"
             for name, member in zip(plain, self._members, strict=True)
         ]
 
@@ -147,17 +151,20 @@ def find_shards(
         found = files_of_type(folder, "shards")
         prefix = "" if split is None else f"{folder.name}/"
         return [str(path) for path in found], prefix
+    base = ""
     if str(root) and not pattern.startswith((*_URL, "/")):
-        pattern = f"{str(root).rstrip('/')}/{pattern}"
+        base = f"{str(root).rstrip('/')}/"
     shards: list[str] = []
     for one in expand_braces(pattern):
-        if one.startswith(_URL):
-            shards.append(one)
+        place = f"{base}{one}"
+        if place.startswith(_URL):
+            shards.append(place)
             continue
-        anchor = Path(one).anchor
-        paths = sorted(Path(anchor).glob(str(Path(one).relative_to(anchor))))
+        anchor = Path(place).anchor
+        sought = Path(glob.escape(base) + one.replace("[", "[[]"))
+        paths = sorted(Path(anchor).glob(str(sought.relative_to(anchor))))
         if not paths:
-            raise SpiderEyeError(f"{setting}: there is no shard {one}")
+            raise SpiderEyeError(f"{setting}: there is no shard {place}")
         shards += map(str, paths)
     return shards, "" if split is None else f"{split}/"
 

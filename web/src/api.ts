@@ -44,7 +44,7 @@ export interface Settings {
 /** A sentence that people are meant to read. */
 export class ApiError extends Error {}
 
-async function answered(response: Response): Promise<Response> {
+export async function answered(response: Response): Promise<Response> {
   if (response.ok) return response;
   const body = await response.json().catch(() => null);
   throw new ApiError(body?.error ?? `the server answers ${response.status}`);

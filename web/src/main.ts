@@ -93,7 +93,7 @@ function follow(job: api.Job, running = "stitching \u2026"): void {
 }
 
 async function picture(path: string): Promise<ImageBitmap> {
-  return createImageBitmap(await (await fetch(path)).blob());
+  return createImageBitmap(await (await api.answered(await fetch(path))).blob());
 }
 
 async function show(layers: Layers, signal: AbortSignal): Promise<void> {
@@ -107,6 +107,7 @@ async function show(layers: Layers, signal: AbortSignal): Promise<void> {
 /** Stitch what is chosen; a later call takes the place of an earlier one. */
 async function stitch(preview: boolean): Promise<void> {
   if (!views.length) return;
+  if (rig.value === UPLOAD && !rigFile.files?.length) return say("choose the file of your rig", true);
   running?.abort();
   const own = (running = new AbortController());
   const wanted = settings();
