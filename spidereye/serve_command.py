@@ -9,8 +9,6 @@ import typer
 
 from spidereye.errors import SpiderEyeError, require_extra
 
-_GRACE = 2  # seconds
-
 
 def serve(
     checkpoint: Annotated[
@@ -58,9 +56,14 @@ def serve(
         named = f"[{host}]" if ":" in host else host  # as addresses of IPv6 stand in URLs
         address = f"http://{named}:{listener.getsockname()[1]}"
         print(f"SpiderEye on {address} with {', '.join(models.trained) or 'no model'}", flush=True)
-        # Whoever follows a job would otherwise keep the server until every job is done.
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_GRACE)
-        uvicorn.Server(config).run(sockets=[listener])
+
+        class Server(uvicorn.Server):
+            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                # First, or whoever follows a job would keep it until every job is done.
+                app.state.queue.stop()
+                await super().shutdown(sockets)
+
+        Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 
 def _named(text: str, default: str) -> tuple[str, str]:

@@ -327,6 +327,24 @@ def test_a_client_that_hangs_up_frees_its_job(models, views, slow):
         assert made.status_code == 200
 
 
+@pytest.mark.slow
+def test_a_server_that_is_stopped_finishes_the_job_at_hand_alone(views, tmp_path):
+    """Whoever waits for another is told; nothing of that is a trace."""
+    large = [np.kron(view, np.ones((8, 8, 1), np.uint8)) for view in views]
+    sent = files(large)
+
+    def ask(address: str) -> int:
+        answer = httpx.post(f"{address}/api/stitch", files=sent, data={"wait": "true"}, timeout=60)
+        return answer.status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        with serving(["spidereye", "serve"], tmp_path) as server:
+            asked = [pool.submit(ask, server.address) for _ in range(4)]
+            while httpx.get(f"{server.address}/healthz").json()["waiting"] < 3:
+                time.sleep(0.05)
+        assert sorted(one.result() for one in asked) == [200, 503, 503, 503]
+
+
 @dataclass(frozen=True)
 class Load:
     """Shots, and what each becomes as a geometric panorama of 128x64."""

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 
 from spidereye.errors import SpiderEyeError
 from spidereye.sample_shots import SAMPLES
-from spidereye.server.job_queue import DONE, FAILED, Job, JobQueue
+from spidereye.server.job_queue import DONE, Job, JobQueue
 from spidereye.server.limits import Limits, Refused
 from spidereye.server.metrics import Metrics
 from spidereye.server.middleware import BodyLimit, Observer
@@ -225,7 +225,7 @@ def _state(job: Job, queue: JobQueue) -> dict[str, Any]:
 
 
 def _made(job: Job) -> Made:
-    if job.state == FAILED:
+    if job.is_finished and job.state != DONE:
         raise Refused(job.status, job.error or "it failed")
     if job.state != DONE:
         raise Refused(409, f"the job is {job.state}")

@@ -67,8 +67,10 @@ class JobQueue:
         return len(self._waiting)
 
     def submit(self, work: Callable[[], Any], size: int) -> Job:
-        """Raises Refused (429) where too much waits already."""
+        """Raises Refused where too much waits already (429), and once it is stopped (503)."""
         with self._changed:
+            if self._stopping:
+                raise Refused(503, "the server stops")
             held = size + sum(job.size for job in self._waiting)
             if len(self._waiting) >= self._limits.queue:
                 raise Refused(429, f"{len(self._waiting)} jobs wait already; try again later")
@@ -101,16 +103,20 @@ class JobQueue:
                 return
             if job in self._waiting:
                 self._waiting.remove(job)
-            self._end(job, CANCELLED, "cancelled", 409)
+            self._end(job, CANCELLED, "the job is cancelled", 409)
 
-    def close(self) -> None:
-        """Stop after the job at hand; those that wait are cancelled."""
+    def stop(self) -> None:
+        """Do no more than the job at hand: those that wait are cancelled, and new ones refused."""
         with self._changed:
             self._stopping = True
             for job in list(self._waiting):
                 self._end(job, CANCELLED, "the server stops", 503)
             self._waiting.clear()
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """`stop`, and wait for the job at hand."""
+        self.stop()
         self._thread.join(timeout=30)
 
     def _run(self) -> None:
