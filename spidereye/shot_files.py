@@ -9,7 +9,7 @@ plus, front+back.jpg; where a rig has one file a shot, every picture is a shot.
 """
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -121,25 +121,20 @@ def _place(path: Path, labels: Sequence[str]) -> tuple[tuple[str, str], str] | N
     if len(labels) == 1:
         return (str(folder), stem), labels[0]
     by_length = sorted(labels, key=len, reverse=True)
-    return _bearing(path, by_length, str) or _bearing(path, by_length, str.lower)
-
-
-def _bearing(
-    path: Path, labels: Sequence[str], fold: Callable[[str], str]
-) -> tuple[tuple[str, str], str] | None:
-    """`_place` where labels are found as `fold` makes them: as they are, or in small letters."""
-    stem, folder, name = path.stem, path.parent, fold(path.stem)
-    for label in labels:
+    # Capitals are small letters, where that leaves the labels different.
+    fold = str.lower if len({label.lower() for label in labels}) == len(labels) else str
+    name = fold(stem)
+    for label in by_length:
         end = fold(label)
         if name == end:
             return (str(folder), ""), label
         if name.endswith(end) and name[-len(end) - 1] in _SEPARATORS:
             return (str(folder), stem[: -len(end) - 1]), label
-    for label in labels:
+    for label in by_length:
         start = fold(label)
         if name.startswith(start) and name[len(start)] in _SEPARATORS:
             return (str(folder), stem[len(start) + 1 :]), label
-    for label in labels:
+    for label in by_length:
         if fold(folder.name) == fold(label):
             return (str(folder.parent), stem), label
     return None
