@@ -81,14 +81,15 @@ def write_split(assignments: list[Assignment], out: Path, link: bool) -> Counter
     the other split, from another seed perhaps.
     Returns how many files are new.
     """
-    todo: list[tuple[Path, Path]] = []
-    for item in assignments:
-        source = item.path.parents[len(item.below.parts) - 1].resolve()
-        if source in (out.resolve(), *out.resolve().parents):
+    within = {out.resolve(), *out.resolve().parents}
+    for folder in {item.path.parents[len(item.below.parts) - 1] for item in assignments}:
+        if folder.resolve() in within:
             raise SpiderEyeError(
-                f"-o {out} lies in {source}, the folder that is split: the next call would take "
+                f"-o {out} lies in {folder}, the folder that is split: the next call would take "
                 "its files for more of them; choose another folder"
             )
+    todo: list[tuple[Path, Path]] = []
+    for item in assignments:
         other = out / ("val" if item.split == "train" else "train") / item.below
         if other.exists() or other.is_symlink():
             raise SpiderEyeError(

@@ -99,8 +99,9 @@ def measure(folder: Path, frame_interval: int = 24) -> dict[str, Stats]:
 
 
 def _measure(folder: Path, split: Split | None, frame_interval: int) -> Stats:
-    stats = Stats()
-    for source, files in _sources(folder, split, frame_interval, stats.unreadable):
+    sources, troubles = _sources(folder, split, frame_interval)
+    stats = Stats(unreadable=troubles)
+    for source, files in sources:
         stats.bytes += sum(path.stat().st_size for path in files)
         with progress(f"measuring {split or folder.name}", len(source)) as meter:
             for index, name in enumerate(source.names):
@@ -114,10 +115,10 @@ def _measure(folder: Path, split: Split | None, frame_interval: int) -> Stats:
 
 
 def _sources(
-    folder: Path, split: Split | None, frame_interval: int, unreadable: list[str]
-) -> list[tuple[Source, list[Path]]]:
-    """unreadable: gets what is wrong with kinds of which nothing can be used. Raises SpiderEyeError
-    where nothing can at all."""
+    folder: Path, split: Split | None, frame_interval: int
+) -> tuple[list[tuple[Source, list[Path]]], list[str]]:
+    """What there is of each kind, with its files, and what is wrong with kinds of which nothing can
+    be used. Raises SpiderEyeError where nothing can at all."""
 
     def videos() -> Source:
         from spidereye.sources.video import VideoSource
@@ -140,9 +141,8 @@ def _sources(
                 troubles.append(error)
     if not found:
         nothing = SpiderEyeError(f"no pictures, videos or shards below {below}")
-        raise next(iter(troubles), nothing)
-    unreadable += map(str, troubles)
-    return found
+        raise troubles[0] if troubles else nothing
+    return found, [str(error) for error in troubles]
 
 
 def as_table(stats: dict[str, Stats]) -> Table:

@@ -91,8 +91,8 @@ def _memory() -> str:
 def _extra(name: str, extra: Extra) -> str:
     found, missing = [], []
     for package in extra.packages:
-        installed = [one for one in (package, *_OTHER_BUILDS.get(package, ())) if _has(one)]
-        found += [f"{one} {version(one)}" for one in installed]
+        installed = [*filter(None, map(_installed, (package, *_OTHER_BUILDS.get(package, ()))))]
+        found += installed
         if not installed:
             missing.append(package)
     if not missing:
@@ -100,12 +100,12 @@ def _extra(name: str, extra: Extra) -> str:
     return f"no {', '.join(missing)}; for {extra.serves}: pip install 'spidereye[{name}]'"
 
 
-def _has(package: str) -> bool:
+def _installed(package: str) -> str | None:
+    """With its version; None: it is not."""
     try:
-        version(package)
+        return f"{package} {version(package)}"
     except PackageNotFoundError:
-        return False
-    return True
+        return None
 
 
 def _weights(key: str) -> tuple[str, str]:

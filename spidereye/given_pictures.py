@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from spidereye.errors import SpiderEyeError
-from spidereye.pictures import probe, read_picture, to_uint8
-
-_ON_ITS_SIDE = 5  # of EXIF's orientations, from this on
+from spidereye.pictures import probe, read_picture, to_uint8, upright, upright_size
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
 
@@ -32,10 +30,7 @@ def width_of(image: Picture) -> int:
     """Pixels across, of a file by its header. Raises PictureError for a damaged one."""
     if isinstance(image, str | Path):
         return probe(Path(image))[0]
-    if isinstance(image, Image.Image):
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= _ON_ITS_SIDE
-        return image.height if turned else image.width
-    return array_of(image).shape[1]
+    return upright_size(image)[0] if isinstance(image, Image.Image) else array_of(image).shape[1]
 
 
 def array_of(image: Picture) -> UInt8[np.ndarray, "h w 3"]:
@@ -51,9 +46,7 @@ def array_of(image: Picture) -> UInt8[np.ndarray, "h w 3"]:
         )
     if isinstance(image, Tensor):
         return _from_tensor(image)
-    if isinstance(image, Image.Image):  # turned as EXIF says, as files are
-        image = np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    array = image
+    array = np.array(upright(image).convert("RGB")) if isinstance(image, Image.Image) else image
     if not isinstance(array, np.ndarray):
         raise SpiderEyeError(
             "a picture is a path, a PIL image, an array [h, w, 3] of uint8 or a tensor [3, h, w], "

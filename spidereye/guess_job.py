@@ -112,6 +112,8 @@ def _levelled(rig: Rig, options: GuessOptions) -> Rig:
 
 
 def typed_numbers(what: str, text: str, count: int | None = None) -> list[float]:
+    """Finite numbers of a text with commas, so many or some. Raises SpiderEyeError, which names
+    `what` they are for, for anything else."""
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:

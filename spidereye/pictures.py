@@ -84,7 +84,7 @@ def probe(path: str | Path, file: BinaryFile | None = None) -> tuple[int, int]:
         kind = _checked_kind(path, data)
         if kind in _DECODERS:
             with _open(path, data, kind) as image:
-                return _upright_size(image)
+                return upright_size(image)
         return radiance_size(data, kind)
 
 
@@ -146,19 +146,26 @@ def resize_area(
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
-def _orientation(image: ImageFile) -> int:
+def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except (SyntaxError, ValueError, OSError):  # broken metadata does not spoil the pixels
         return 1
 
 
-def _upright_size(image: ImageFile) -> tuple[int, int]:
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) of a PIL image as its EXIF orientation says that it is seen."""
     width, height = image.size
     # A TIFF's size is already the upright one: Pillow turns it itself.
     if not isinstance(image, TiffImageFile) and _orientation(image) in _SIDEWAYS:
         return height, width
     return width, height
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A PIL image as its EXIF orientation says that it is seen."""
+    image.load()  # which turns TIFFs
+    return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
 
 
 def _checked_kind(path: Path, file: BinaryFile) -> str:

@@ -53,9 +53,7 @@ def convert_files(sources: Sequence[Path], output: Path, options: ConvertOptions
     rig, notes = _posed(calibration, bool(names), options)
     rig = _with_circles(rig.centred(), options)
     if options.up is not None:
-        up = typed_numbers("--up", options.up)
-        if len(up) != 3:
-            raise SpiderEyeError(f"--up takes 3 numbers with commas, got {options.up!r}")
+        up = typed_numbers("--up", options.up, 3)
         rig = levelled(rig, torch.tensor(up, dtype=torch.float64))
     write_rig(rig, output)
     print_rig(str(output), rig)

@@ -222,10 +222,7 @@ class ModelStitch:
         """The panoramas of shots; those with as many views as each other in one batch.
 
         steps: of the sampler; None: as they are meant to.   seed: of its noise, the same for each.
-        Raises SpiderEyeError for fewer steps than 1, and for a negative seed.
         """
-        if seed < 0 or (steps is not None and steps < 1):
-            raise SpiderEyeError(f"steps are 1 or more, seed is 0 or more; got {steps} and {seed}")
         width, height = self.size
         noise = normal(seed, "stitching noise", [(0,)], (3, height, width)).to(self.device)
         made: dict[int, UInt8[np.ndarray, "H W 3"]] = {}

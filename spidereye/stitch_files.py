@@ -96,11 +96,12 @@ def refinement_lines(result: Panorama, refined: tuple[str, ...]) -> list[str]:
     if not refined:
         return notes
     lines = [correction_line(correction, refined) for correction in result.corrections]
-    left = "cannot be told, no two views could be compared"
-    if result.misalignment is not None:
-        left = f"{math.degrees(result.misalignment):.2f}°"
-    if result.misalignment == 0:
+    if result.misalignment is None:
+        left = "cannot be told, no two views could be compared"
+    elif result.misalignment == 0:
         left = "none to be seen"
+    else:
+        left = f"{math.degrees(result.misalignment):.2f}°"
     return [*lines, f"remaining misalignment: {left}", *notes]
 
 

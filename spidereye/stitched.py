@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from spidereye.errors import SpiderEyeError
 from spidereye.rig import Rig
 from spidereye.rotation import angle_between
 from spidereye.self_calibration import Calibrated, self_calibrate
@@ -132,6 +133,15 @@ class ReadyShot:
         corrections = _corrections(self.shot.rig, self.found)
         left = self.found.misalignment if self.found.compared else None
         return Panorama(picture, count, corrections, left, tuple(said))
+
+
+def check_sampling(by_model: bool, steps: int | None, seed: int) -> None:
+    """Raises SpiderEyeError for fewer steps than 1, a negative seed, and for either without a
+    model."""
+    if not by_model and (steps is not None or seed):
+        raise SpiderEyeError("steps and seed go with a model: the stitch has no networks")
+    if seed < 0 or (steps is not None and steps < 1):
+        raise SpiderEyeError(f"steps are 1 or more, seed is 0 or more; got {steps} and {seed}")
 
 
 def order_notes(shot: Shot, rig: Rig) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from spidereye.rig_files import AnyRig, load_rig
 from spidereye.self_calibration import REFINEMENTS, Calibrated
 from spidereye.shot_stitching import ModelStitch, ShotStitch
 from spidereye.shots import Images, in_order, widths_of
-from spidereye.stitched import Panorama, ReadyShot
+from spidereye.stitched import Panorama, ReadyShot, check_sampling
 from spidereye.stitching import BLENDS, Blend
 from spidereye.trained import Trained
 from spidereye.view_sampling import KERNELS, Kernel
@@ -223,8 +223,7 @@ class Stitcher:
                 some = one.batch([shots[number] for number in numbers], rig, steps, seed, found)
                 made |= zip(numbers, some, strict=True)
             return [made[number] for number in range(len(shots))]
-        if self.by_model is None and (steps is not None or seed):
-            raise SpiderEyeError("steps and seed go with a model: the stitch has no networks")
+        check_sampling(self.by_model is not None, steps, seed)
         read = [self._read(images, rig, found, self.refine) for images in shots]
         if self.by_model is None:
             return [self._by_geometry(shot) for shot in read]

@@ -462,6 +462,9 @@ def test_pil_images_are_turned_as_their_files_are(views, tmp_path):
     tall = Image.new("RGB", (30, 50))
     tall.getexif()[ExifTags.Base.Orientation] = 6
     assert width_of(tall) == array_of(tall).shape[1] == 50
+    tall.save(tmp_path / "tall.tif", exif=exif)  # Pillow turns these itself
+    assert width_of(Image.open(tmp_path / "tall.tif")) == 50
+    assert array_of(Image.open(tmp_path / "tall.tif")).shape[1] == 50
 
 
 def test_what_no_two_views_tell_is_not_told(shaken):
