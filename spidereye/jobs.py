@@ -170,4 +170,6 @@ def _evaluate(
         about = {"weights": origin or None, "config": config_to_dict(config)}
         write_results(results, folder / "results.json", about)
         print(f"results: {folder}/results.json and contact_sheet_*.png")
+    # A process that ends with its group alive may abort while Gloo's threads let their work go.
+    accelerator.end_training()
     return results

@@ -113,6 +113,7 @@ def train(config: Config, resume_command: str = "") -> Path:
     say(accelerator, note)
     if state.step >= total:
         say(accelerator, f"{folder} is already finished at step {state.step} of {total}")
+        accelerator.end_training()
         return folder
     if state.batch % accumulate or state.batch >= epoch_batches:
         say(
@@ -190,6 +191,7 @@ def train(config: Config, resume_command: str = "") -> Path:
                         save_checkpoint(last, kept)
                     accelerator.wait_for_everyone()
                 if stopping and not finished:
+                    accelerator.end_training()  # trackers write what they hold
                     raise Interrupt(f"stopped at step {state.step}, saved in {last}")
                 if finished or epoch_ended:
                     break

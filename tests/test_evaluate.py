@@ -273,13 +273,22 @@ def test_a_checkpoint_is_not_for_the_stitches(tiny_overrides):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_numbers_of_one(tiny_overrides, trained):
+def test_two_processes_give_the_numbers_of_one(tiny_overrides, trained, tmp_path):
     """Five samples on two processes: neither divides, each counts once."""
     given = [*tiny_overrides, f"ssdd.checkpoint={trained}/last", ALL]
     given += ["evaluation.parallax_scenes=3", "evaluation.refine=[gain]"]
     one = evaluation(given, "one", "evaluation.refine=[gain]")
     assert list(one) == list(PROTOCOLS)
-    launcher = Path(__file__).parents[1] / "ssdd" / "main_multiview.py"
+    # The documented launcher, which also says whether its process group was left to the end of the
+    # interpreter, where Gloo's threads abort at times.
+    launcher = tmp_path / "launcher.py"
+    launcher.write_text(
+        "import atexit, sys\n"
+        "from torch.distributed import is_initialized\n"
+        "from spidereye.cli import launch\n"
+        "atexit.register(lambda: print('group left:', is_initialized(), flush=True))\n"
+        "launch(sys.argv[1:])\n"
+    )
     # torchrun, because accelerate's own launcher starts several CPU processes through MPI only.
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
     command += [str(launcher), "-cn=SpiderEye360", *given, "task=eval", "run_name=two"]
@@ -288,5 +297,6 @@ def test_two_processes_give_the_numbers_of_one(tiny_overrides, trained):
         command, capture_output=True, text=True, timeout=500, env=environment, check=False
     )
     assert result.returncode == 0 and "2 processes" in result.stderr, result.stderr
+    assert result.stdout.count("group left: False") == 2, result.stdout
     two = json.loads((runs_of(given) / "two" / "results.json").read_text())["protocols"]
     assert_same_numbers(one, two)
