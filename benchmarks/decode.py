@@ -48,7 +48,7 @@ def decoder_of(case: dict[str, Any]) -> UViT:
     if case["form"] == "published":
         make_published(decoder)
     elif case["form"] in FORMS:
-        make_dense(decoder, case["form"] == "cached")
+        make_dense(decoder, case["form"] != "rebuilt")
     if case["tuned"]:
         decoder = decoder.to(memory_format=torch.channels_last)
     return decoder.to(case["device"])
@@ -82,7 +82,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         def run(x: Tensor, t: Tensor) -> Tensor:
             return decoder(x, 1000 * t, z).velocity
 
-    precision = "bf16" if case["form"] == "bf16" else case["precision"]
+    precision = "bf16" if case["form"].endswith("bf16") else case["precision"]
     with computing_in(precision, torch.device(case["device"])):
         return timed(lambda: euler(run, x, case["steps"]), case["runs"], case["warm_up"])
 
@@ -144,16 +144,16 @@ def cases(parts: list[str], device: str, sizes: Sequence[str] = ()) -> Iterator[
     }  # fmt: skip
     if "attention" in parts:
         yield plain | {"what": "attention", "runs": 5}
+    on_cpu = device == "cpu"
+    half = [] if on_cpu and not has_bfloat16(torch.device(device)) else ["bf16"]
     if "dense" in parts:
-        yield plain | {"part": "dense"}
-        yield plain | {"part": "dense", "form": "cached"}
+        for form in ("eager", "cached", *(half and ["bf16", "cached bf16"])):
+            yield plain | {"part": "dense", "form": form}
         yield plain | {"part": "dense", "form": "rebuilt", **ONCE}
         default = plain | {"part": "dense", "tuned": False, **ONCE}
         yield default
         yield default | {"form": "published"}
-    on_cpu = device == "cpu"
     if "sizes" in parts:
-        half = [] if on_cpu and not has_bfloat16(torch.device(device)) else ["bf16"]
         forms = ["eager", "compiled", *half, *(["onnx"] if on_cpu else [])]
         for size in sizes or SIZES[on_cpu]:
             small = plain | {"part": "sizes", "size": size, "width": 256}

@@ -72,10 +72,10 @@ def report(found: list[dict[str, Any]], rate: float) -> dict[str, Any]:
             ratios[text] = table[other] / table[one]
 
     ours = ("S", 1024, 1, 1, "eager", True)
-    for form in ("cached", "rebuilt"):
-        dense = (*ours[:4], form, True)
-        ratio(f"S 1024x512: faster than dense, bias {form}", times, ours, dense)
-        ratio(f"S 1024x512: peak memory of dense, bias {form}, over ours", peaks, ours, dense)
+    for form, mine in (("cached", "eager"), ("cached bf16", "bf16"), ("rebuilt", "eager")):
+        one, dense = (*ours[:4], mine, True), (*ours[:4], form, True)
+        ratio(f"S 1024x512: faster than dense, bias {form}", times, one, dense)
+        ratio(f"S 1024x512: peak memory of dense, bias {form}, over ours", peaks, one, dense)
     ratio("S 1024x512: faster than published, default allocator and layout", times, ours,
           (*ours[:4], "published", False))  # fmt: skip
     ratio("S 1024x512: the allocator alone", times, ours, (*ours[:5], False))

@@ -1,7 +1,8 @@
 """The decoder as it is published: attention of every cell to every cell, with a dense N x N bias.
 
 The baseline of the speed benchmarks, with LocalAttention's parameters: `rebuilt` makes the bias
-anew in every block and every step, as the published code does; `cached` keeps each block's.
+anew in every block and every step, as the published code does; `cached` keeps each block's, in
+the precision that attention computes in.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from spidereye.attention import REACH, LocalAttention
 from spidereye.layers import Upsample
 
-FORMS = ("rebuilt", "cached")  # of the bias
+FORMS = ("rebuilt", "cached", "cached bf16")  # of the bias
 
 
 class DenseAttention(nn.Module):
@@ -32,14 +33,14 @@ class DenseAttention(nn.Module):
             part(x.flatten(1, 2)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in (self.to_q, self.to_k, self.to_v)
         )
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=self._bias(height, width))
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=self._bias(height, width, q.dtype))
         return self.to_out(out.transpose(1, 2).reshape(batch, height, width, channels))
 
-    def _bias(self, height: int, width: int) -> Tensor:
+    def _bias(self, height: int, width: int, dtype: torch.dtype) -> Tensor:
         if not self.cached:
             return dense_bias(self.relative_bias, height, width)
         if self._kept is None:
-            self._kept = dense_bias(self.relative_bias, height, width)
+            self._kept = dense_bias(self.relative_bias, height, width).to(dtype)
         return self._kept
 
 
