@@ -415,21 +415,28 @@ def test_stopped_from_outside_and_resumed_by_the_same_command(tiny_overrides, tm
 
 @pytest.mark.slow
 def test_two_processes_train_like_one(tiny_overrides, tmp_path):
-    """Same draws, same batches, so the same weights up to the order of sums."""
+    """Training and distillation: same draws, same batches, so the same weights up to the order of
+    sums."""
+    import torch
     from safetensors.torch import load_file
 
     more = "training.max_steps=4 training.eval_freq=1000"
     script = f"ssdd/main_multiview.py -cn=SpiderEye360 {shlex.join(tiny_overrides)} {more}"
     # torchrun, because accelerate's own launcher starts several CPU processes through MPI only.
     two = "ACCELERATE_USE_CPU=true python -m torch.distributed.run --nproc_per_node=2"
-    for launcher, name in (("python", "one"), (two, "two")):
-        result = run(f"{launcher} {script} run_name={name}")
-        assert result.returncode == 0, result.stderr
-        assert ("2 processes" in result.stderr) == (name == "two")
-    folders = (tmp_path / "runs" / "jobs" / name / "last" for name in ("one", "two"))
-    ours, theirs = (load_file(folder / "raw.safetensors") for folder in folders)
-    for name, value in ours.items():
-        assert float((value - theirs[name]).abs().max()) < 1e-3, name
+    runs = tmp_path / "runs" / "jobs"
+    distilled = f"distill_teacher=true ssdd.checkpoint={runs}/one/last"
+    for job, what in (("", ""), ("student_", distilled)):
+        for launcher, name in (("python", "one"), (two, "two")):
+            result = run(f"{launcher} {script} {what} run_name={job}{name}")
+            assert result.returncode == 0, result.stderr
+            assert ("2 processes" in result.stderr) == (name == "two")
+        folders = (runs / f"{job}{name}" / "last" for name in ("one", "two"))
+        ours, theirs = (load_file(folder / "raw.safetensors") for folder in folders)
+        for name, value in ours.items():
+            assert float((value - theirs[name]).abs().max()) < 1e-3, name
+    teacher = load_file(runs / "one" / "last" / "ema.safetensors")
+    assert any(not torch.equal(value, teacher[name]) for name, value in theirs.items())
     result = run(f"{two} {script} dataset.batch_size=3")
     assert result.returncode != 0 and "not divisible by their number, 2" in result.stderr
 
