@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from safetensors import SafetensorError
@@ -26,6 +26,7 @@ from spidereye.errors import SpiderEyeError
 from spidereye.rig import Rig
 from spidereye.rig_files import write_rig
 
+_T = TypeVar("_T")
 Weights = Literal["ema", "raw"]
 MANIFEST, RIG = "manifest.json", "rig.yaml"
 
@@ -106,19 +107,19 @@ def is_checkpoint(folder: Path) -> bool:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Everything, for resuming. Raises SpiderEyeError for an incomplete copy."""
+    """Everything, for resuming. Raises SpiderEyeError for an incomplete or damaged copy."""
     config = _config(folder)
     return Checkpoint(
-        raw=load_file(folder / "raw.safetensors"),
-        ema=load_file(folder / "ema.safetensors"),
+        raw=_read(folder / "raw.safetensors", load_file),
+        ema=_read(folder / "ema.safetensors", load_file),
         config=config,
-        training=json.loads((folder / "training.json").read_text()),
-        training_tensors=load_file(folder / "training.safetensors"),
+        training=_read(folder / "training.json", _json),
+        training_tensors=_read(folder / "training.safetensors", load_file),
     )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration that a checkpoint was made with."""
+    """The configuration that a checkpoint was made with. Errors as of load_checkpoint."""
     config = _config(folder)
     if (folder / RIG).is_file():  # the file it was read from may be elsewhere, changed or gone
         config["dataset"]["rig"] = str(folder / RIG)
@@ -128,17 +129,45 @@ def read_config(folder: Path) -> dict[str, Any]:
 def _config(folder: Path) -> dict[str, Any]:
     recover(folder)
     _verify(folder)
-    return yaml.safe_load((folder / "config.yaml").read_text())
+    return _read(folder / "config.yaml", _yaml)
 
 
 def read_weights(folder: Path, weights: Weights) -> dict[str, Tensor]:
-    """One of a checkpoint's two sets of weights. Raises SpiderEyeError for an incomplete copy."""
+    """One of a checkpoint's two sets of weights. Raises SpiderEyeError for an incomplete or damaged
+    copy, and for weights that it has not."""
+    if weights not in get_args(Weights):
+        raise SpiderEyeError(f"weights are {' or '.join(get_args(Weights))}, got {weights!r}")
     recover(folder)
     _verify(folder)
     file = folder / f"{weights}.safetensors"
     if not file.is_file():
         raise SpiderEyeError(f"{folder} holds its EMA weights only; leave weights at ema")
-    return load_file(file)
+    return _read(file, load_file)
+
+
+def _read(file: Path, how: Callable[[Path], _T]) -> _T:
+    """A file of a checkpoint as `how` reads it."""
+    try:
+        return how(file)
+    except (SafetensorError, yaml.YAMLError, ValueError, OSError) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SpiderEyeError(
+            f"the checkpoint {file.parent} is damaged: {file.name}: {why}; copy the folder again"
+        ) from error
+
+
+def _json(file: Path) -> dict[str, Any]:
+    return _mapping(json.loads(file.read_text(encoding="utf-8")))
+
+
+def _yaml(file: Path) -> dict[str, Any]:
+    return _mapping(yaml.safe_load(file.read_text(encoding="utf-8")))
+
+
+def _mapping(values: Any) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise ValueError(f"expected names and values, got {type(values).__name__}")
+    return values
 
 
 def _verify(folder: Path) -> None:
@@ -147,7 +176,7 @@ def _verify(folder: Path) -> None:
             f"{folder} is no checkpoint of ours, or a half-copied one: it has no {MANIFEST}; "
             "copy the whole folder again"
         )
-    for name, size in json.loads((folder / MANIFEST).read_text()).items():
+    for name, size in _read(folder / MANIFEST, _json).items():
         path = folder / name
         found = path.stat().st_size if path.is_file() else None
         if found != size:
@@ -181,4 +210,5 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _beside(folder: Path, kind: str) -> Path:
-    return folder.with_name(f".{folder.name}.{kind}")
+    folder = folder.absolute()  # "." has no name
+    return folder.parent / f".{folder.name}.{kind}"

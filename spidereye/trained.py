@@ -64,10 +64,12 @@ class Trained:
                 f"{found.path} carries no configuration: this takes a checkpoint folder of "
                 "`spidereye train` (start one from this file with ssdd.checkpoint=…)"
             )
-        config = config_from_dict(read_config(found.path), [])
-        model = SpiderEyeModel(config.model())
+        # What networks start with is filled at once: the caller's numbers are not for that.
+        with torch.random.fork_rng(devices=[]):
+            config = config_from_dict(read_config(found.path), [])
+            model = SpiderEyeModel(config.model())
         origin = load_weights(model, found, weights)
-        model.eval().requires_grad_(False)
+        model.float().eval().requires_grad_(False)  # whatever the caller's default type is
         ours = found.path in released().values()
         return cls(model, config, origin, config.sampler_steps, ours)
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from spidereye.checkpoint import Weights, is_checkpoint, read_weights
+from spidereye.decoder import UViT
 from spidereye.errors import SpiderEyeError
 from spidereye.filling import fill
 from spidereye.model import SpiderEyeModel
@@ -40,14 +41,22 @@ class Found:
 
 def find_checkpoint(specification: str, runs_dir: str = "runs") -> Found:
     """The folder or file that a specification means. Raises SpiderEyeError with what was tried."""
+    if not specification:
+        raise SpiderEyeError("the checkpoint's name is empty; leave it out, or give a path or run")
+    try:
+        return _find(specification, runs_dir)
+    except OSError as error:
+        raise SpiderEyeError(f"no checkpoint {specification!r}: {error.strerror}") from error
+
+
+def _find(specification: str, runs_dir: str) -> Found:
     path = Path(specification)
-    if path.exists() or is_checkpoint(path):
-        for inner in ("best", "last"):  # a run folder stands for its best checkpoint
-            if not is_checkpoint(path) and is_checkpoint(path / inner):
-                return Found(path / inner)
-        if path.is_dir() and not is_checkpoint(path):
-            return Found(_weight_file(path))
-        return Found(path)
+    for folder in (path, path / "best", path / "last"):  # a run stands for its best checkpoint
+        if is_checkpoint(folder):
+            return Found(folder)
+    # Anything else that bears the name of the package's own is not meant by it.
+    if path.exists() and specification not in released():
+        return Found(_weight_file(path) if path.is_dir() else path)
     run_name, _, which = specification.partition("@")
     run = Path(runs_dir) / "jobs" / run_name
     if which not in ("", "best", "last"):
@@ -57,7 +66,7 @@ def find_checkpoint(specification: str, runs_dir: str = "runs") -> Found:
             return Found(run / inner)
     if specification in released():
         return Found(released()[specification])
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", specification):
+    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", specification):
         return _from_hub(specification)
     raise SpiderEyeError(
         f"no checkpoint {specification!r}: there is no such path, no run {run} with a checkpoint, "
@@ -77,9 +86,9 @@ def load_weights(
 
     only: the name of one network ("encoder") to fill; None: all.   whole: nothing may start fresh.
     A published file must fill encoder and decoder exactly; the fusion then starts fresh, which the
-    returned text says. So it says that extra input channels of the decoder start at zero, where the
-    weights are of a decoder without any. Anything else missing, unexpected or misshapen raises
-    SpiderEyeError naming it.
+    returned text says. So it says what starts at zero where the weights are of a decoder that is
+    told less: what else it is told, and where the flow starts from a stitch, what it adds to that.
+    Anything else missing, unexpected or misshapen raises SpiderEyeError naming it.
     """
     if found.is_ours:
         state, text = read_weights(found.path, weights), f"{weights} weights of {found.path}"
@@ -89,7 +98,7 @@ def load_weights(
         if is_published(state):
             state = from_published(state, weights)
             text = f"published {text}"
-    state, extended = (state, 0) if whole else _with_extra_inputs(state, model)
+    state, extended = (state, "") if whole else _told_more(state, model.decoder)
     target: nn.Module = model
     if only is not None:
         state = {
@@ -103,24 +112,31 @@ def load_weights(
         state |= {f"fusion.{name}": value for name, value in model.fusion.state_dict().items()}
         text += " (they have no fusion, which starts fresh)"
     if extended and only in (None, "decoder"):
-        text += f" (the decoder's {extended} extra input channels start at zero)"
+        text += f" ({extended})"
     fill(target, state, str(found.path), AS_MADE)
     return text + (f"; {found.note}" if found.note else "")
 
 
-def _with_extra_inputs(
-    state: dict[str, Tensor], model: SpiderEyeModel
-) -> tuple[dict[str, Tensor], int]:
-    """Weights of a decoder without extra input channels, made to fit one that has some: the same
-    function whatever they hold. Also how many were added; other weights come back as they are."""
-    name, extra = "decoder.conv_in.weight", model.decoder.config.extra_channels
+def _told_more(state: dict[str, Tensor], decoder: UViT) -> tuple[dict[str, Tensor], str]:
+    """Weights of a decoder that is told nothing but x_t, t and z, made to fit one that is told
+    more, with zeros: from noise the same function, from a stitch that stitch. Also what starts so,
+    in words; other weights come back as they are."""
+    name, extra = "decoder.conv_in.weight", decoder.config.extra_channels
     weight = state.get(name)
     if not extra or weight is None or weight.ndim != 4:
-        return state, 0
-    if weight.shape[1] + extra != model.decoder.conv_in.in_channels:
-        return state, 0
+        return state, ""
+    if weight.shape[1] + extra != decoder.conv_in.in_channels:
+        return state, ""
     zeros = weight.new_zeros(len(weight), extra, *weight.shape[2:])
-    return {**state, name: torch.cat((weight, zeros), dim=1)}, extra
+    parts, text = ("shot_embedding.",), f"the decoder's {extra} extra input channels start at zero"
+    if decoder.config.residual:
+        parts, text = (*parts, "straight.", "conv_out."), f"{text}, and so does its output"
+    started = {
+        f"decoder.{key}": torch.zeros_like(value)
+        for key, value in decoder.state_dict().items()
+        if key.startswith(parts)
+    }
+    return {**state, **started, name: torch.cat((weight, zeros), dim=1)}, text
 
 
 def _weight_file(folder: Path) -> Path:
@@ -158,12 +174,12 @@ def digest(model: nn.Module) -> str:
 
 def _from_hub(identifier: str) -> Found:
     from huggingface_hub import model_info, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    patterns = ["*.safetensors", "*.yaml", "*.json", "README.md"]
+    patterns = ["*.safetensors", "*.yaml", "*.json", "*.png", "README.md"]
     try:
         folder = Path(snapshot_download(identifier, allow_patterns=patterns))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise SpiderEyeError(
             f"no checkpoint {identifier!r}: neither a path nor a run of ours, and the Hugging Face "
             f"hub gave none ({type(error).__name__}); download it elsewhere and give its path"

@@ -1,5 +1,6 @@
 """Checkpoints are whole or not there; loading is strict and says what is wrong."""
 
+import inspect
 import json
 import resource
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,7 +26,7 @@ from spidereye.decoder import DecoderConfig
 from spidereye.encoder import EncoderConfig
 from spidereye.errors import SpiderEyeError
 from spidereye.model import ModelConfig, SpiderEyeModel
-from spidereye.rig import NAMED_RIGS
+from spidereye.rig import NAMED_RIGS, Rig, spider4
 from spidereye.rig_files import load_rig
 from spidereye.weights import find_checkpoint, load_weights
 
@@ -81,6 +83,43 @@ def test_a_half_copied_folder_is_refused(tmp_path, damage):
         read_weights(folder, "ema")
 
 
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("manifest.json", b""),
+        ("manifest.json", b"[]"),
+        ("config.yaml", b"a: ]"),
+        ("config.yaml", b"\xff\xfe"),
+        ("config.yaml", b"5"),
+        ("training.json", b"{"),
+        ("raw.safetensors", b"\0" * 64),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, name, content):
+    """Of the right size, so that only reading it tells."""
+    folder = tmp_path / "last"
+    save_checkpoint(folder, checkpoint())
+    (folder / name).write_bytes(content)
+    if name != "manifest.json":
+        sizes = json.loads((folder / "manifest.json").read_text()) | {name: len(content)}
+        (folder / "manifest.json").write_text(json.dumps(sizes))
+    with pytest.raises(SpiderEyeError, match=rf"last is damaged: {name}: .*copy the folder again"):
+        load_checkpoint(folder)
+
+
+def test_weights_have_two_names(tmp_path):
+    save_checkpoint(tmp_path / "last", checkpoint())
+    unchecked = inspect.unwrap(read_weights)  # as those have it who do not check types
+    with pytest.raises(SpiderEyeError, match="weights are ema or raw, got 'EMA'"):
+        unchecked(tmp_path / "last", "EMA")
+
+
+def test_a_checkpoint_may_be_where_we_are(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path / "last", checkpoint())
+    monkeypatch.chdir(tmp_path / "last")
+    assert read_weights(find_checkpoint(".").path, "ema")
+
+
 def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path):
     """A file size limit stands for the full disk: writing fails half-way in both."""
     folder = tmp_path / "last"
@@ -126,11 +165,44 @@ def test_weights_of_our_own_checkpoints(tmp_path, monkeypatch):
     assert torch.equal(model.decoder.conv_in.weight, made.decoder.conv_in.weight + 1)
 
 
-@pytest.mark.parametrize("specification", ["nowhere", "a@first", "runs/none@best"])
+@pytest.mark.parametrize(
+    "specification",
+    [
+        "nowhere",
+        "a@first",
+        "runs/none@best",
+        "./mine",
+        "../mine",
+        "a--b/c",
+        "a/b.git",
+        "",
+        "x" * 300,
+    ],
+)
 def test_a_checkpoint_that_is_nowhere(specification, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SpiderEyeError):
         find_checkpoint(specification)
+
+
+def test_a_checkpoint_from_the_hub_comes_with_its_masks(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    def download(identifier, allow_patterns):
+        names = [path.name for path in (tmp_path / "theirs").iterdir()]
+        (tmp_path / "here").mkdir()
+        for name in huggingface_hub.utils.filter_repo_objects(names, allow_patterns=allow_patterns):
+            shutil.copy(tmp_path / "theirs" / name, tmp_path / "here")
+        return str(tmp_path / "here")
+
+    masked = replace(spider4(50, 0.85, 16).cameras[0], visible=torch.ones(16, 16, dtype=torch.bool))
+    rig = Rig((masked,))
+    save_checkpoint(tmp_path / "theirs", replace(checkpoint(), rig=rig))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr(
+        huggingface_hub, "model_info", lambda identifier: SimpleNamespace(card_data={})
+    )
+    assert read_weights(find_checkpoint("some/rig").path, "ema")
 
 
 def test_another_architecture_is_refused_naming_what_differs(tmp_path):

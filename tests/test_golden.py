@@ -138,6 +138,25 @@ def test_published_weights_fill_a_decoder_with_extra_inputs_and_sphere_padding(s
     assert not torch.allclose(velocity, io["velocity"], atol=1e-3)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("residual", [False, True])
+def test_published_weights_fill_a_decoder_that_is_told_of_the_whole_shot(
+    shared, tmp_path, residual
+):
+    """As SpiderEye360 is, with either prior: from a stitch it starts as that stitch."""
+    encoder, io = EncoderConfig("f8c4", 32), golden_decoder(shared)[1]
+    told = {"extra_channels": 5, "shot_numbers": 3, "residual": residual, "straight": residual}
+    model = SpiderEyeModel(ModelConfig(encoder, replace(SMALL_DECODER, **told)))
+    text = load_weights(model, published_file(tmp_path, shared))
+    assert ("and so does its output" in text) == residual
+    extra, shot = (
+        torch.randn(len(io["x_t"]), 5, *io["x_t"].shape[2:]),
+        torch.randn(len(io["t1000"]), 3),
+    )
+    velocity = model.decoder(io["x_t"], io["t1000"], io["z"], extra, shot).velocity
+    close(velocity, torch.zeros_like(velocity) if residual else io["velocity"])
+
+
 def test_other_input_channels_than_the_extra_ones_are_an_error(shared, tmp_path):
     narrow = {"decoder.conv_in.weight": torch.zeros(32, 6, 3, 3)}
     for extra, given in ((2, narrow), (0, narrow), (2, {"decoder.conv_in.bias": torch.zeros(3)})):

@@ -57,6 +57,28 @@ def test_they_go_by_their_name_wherever_a_checkpoint_does(known, tmp_path):
         read_weights(known, "raw")
 
 
+def test_what_only_bears_their_name_does_not_hide_them(known, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / RELEASED).mkdir()
+    assert find_checkpoint(RELEASED).path == known
+    (tmp_path / RELEASED).rmdir()
+    (tmp_path / RELEASED).write_text("a note")
+    assert find_checkpoint(RELEASED).path == known
+
+
+def test_loading_leaves_the_callers_numbers_and_types_alone(known, tmp_path):
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    try:
+        networks = Trained.load(RELEASED, runs_dir=str(tmp_path)).networks
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(torch.rand(1), expected)
+    assert {part.dtype for part in networks.state_dict().values()} == {torch.float32}
+
+
 def test_a_described_lens_is_that_of_the_cameras(known):
     job = StitchJob([Path("a.png")], Path("out.png"))
     described = stitch_job.model_stitcher(replace(job, f_pix=150.0, f_pix_size=400, xi=0.9)).rig
