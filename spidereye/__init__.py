@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Stitcher", "__version__"]
 
+if not TYPE_CHECKING:  # which would take any name for one of ours
 
-def __getattr__(name: str) -> Any:
-    # Looked up on first use, so that importing the package does not import PyTorch.
-    if name == "Stitcher":
-        from spidereye.stitcher import Stitcher
+    def __getattr__(name: str) -> Any:
+        # Looked up on first use, so that importing the package does not import PyTorch.
+        if name == "Stitcher":
+            from spidereye.stitcher import Stitcher
 
-        return Stitcher
-    if name == "__version__":
-        return version("spidereye")
-    raise AttributeError(f"module 'spidereye' has no attribute {name!r}")
+            return Stitcher
+        if name == "__version__":
+            return version("spidereye")
+        raise AttributeError(f"module 'spidereye' has no attribute {name!r}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -19,6 +20,8 @@ from spidereye.errors import SpiderEyeError
 from spidereye.lenses import Lens
 
 MaskMode = Literal["inscribed", "diagonal", "none"]
+
+_TOLERANCE = 1e-3  # of RᵀR: single precision has it, and what people type in
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,12 @@ class Crop:
     file_height: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no one answer to whether they are equal
 class Camera:
     """One view: a lens, where it stands and which part of its picture is picture.
 
+    Lists and arrays become tensors. Values are for `check_pose`, which rigs call: here they may be
+    on their way through a program that is compiled.
     rotation: camera to world.   position: metres in the world, the panorama's centre at 0.
     circle: radius in pixels of the image circle about the principal point, ∞ for none.
     visible: False where something of the rig hides the scene (car body, tripod), or None.
@@ -57,12 +62,36 @@ class Camera:
     crop: Crop | None = None
 
     def __post_init__(self) -> None:
-        expected = (self.lens.height, self.lens.width)
-        if self.visible is not None and tuple(self.visible.shape) != expected:
+        for name, shape in (("rotation", (3, 3)), ("position", (3,))):
+            given = getattr(self, name)
+            if not isinstance(given, Tensor):
+                given = torch.as_tensor(np.asarray(given, dtype=np.float64))
+                object.__setattr__(self, name, given)
+            if given.shape[-len(shape) :] != shape:
+                got = f"{list(shape)}, got {list(given.shape)}"
+                raise SpiderEyeError(f"the {name} of view {self.name} is of shape {got}")
+        if self.visible is None:
+            return
+        visible = torch.as_tensor(self.visible, dtype=torch.bool)
+        object.__setattr__(self, "visible", visible)
+        if tuple(visible.shape) != (self.lens.height, self.lens.width):
             raise SpiderEyeError(
-                f"the mask of view {self.name} is {self.visible.shape[1]}x{self.visible.shape[0]} "
+                f"the mask of view {self.name} is {'x'.join(map(str, visible.shape[::-1]))} "
                 f"pixels, its lens {self.lens.width}x{self.lens.height}"
             )
+
+    def check_pose(self) -> None:
+        """SpiderEyeError for a rotation that is none, and for a place that is nowhere."""
+        matrix = self.rotation.detach().double()
+        off = (matrix.mT @ matrix - torch.eye(3).to(matrix)).abs().max()
+        if not float(off) <= _TOLERANCE or not bool((torch.linalg.det(matrix) > 0).all()):
+            raise SpiderEyeError(
+                f"the rotation of view {self.name} is none: expected a matrix R of camera to world "
+                f"with RᵀR = 1 and determinant 1, got {matrix.tolist()}"
+            )
+        if not bool(self.position.isfinite().all()):
+            got = self.position.tolist()
+            raise SpiderEyeError(f"the position of view {self.name} is in metres, got {got}")
 
     @cached_property
     def hidden_distance(self) -> Float[Tensor, "h w"] | None:

@@ -1,8 +1,12 @@
 """The command line. Every command is a few lines over a verb; errors become one line and exit 2."""
 
+import errno
+import os
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -83,7 +87,7 @@ def evaluate(
 
     given = [checkpoint] if checkpoint else []
     given += overrides or []
-    if not given or "=" in given[0]:
+    if not given or ("=" in given[0] and not Path(given[0]).exists()):
         raise SpiderEyeError(
             "spidereye eval needs a checkpoint before the overrides: a folder, "
             "run_name[@best|@last] or a Hugging Face id; or the word stitch, for the geometric "
@@ -229,20 +233,48 @@ def main() -> None:
 
 
 def _run(command: Callable[[], object]) -> None:
-    """Run a command; a user's mistake is one line and exit code 2, Ctrl-C is exit code 130."""
+    """Run a command; a user's mistake, or what the system refuses, is one line and exit code 2,
+    Ctrl-C is exit code 130."""
     from spidereye.interrupt import Interrupt
 
     collect_rarely()
     wait_briefly()
     keep_large_buffers()
+    if isinstance(sys.stdout, TextIOWrapper):  # names of files need not be UTF-8, terminals neither
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        command()
+        try:
+            command()
+        except SystemExit:  # how commands end
+            _flush()
+            raise
     except SpiderEyeError as error:
         _fail(str(error), 2)
     except Interrupt as stop:
         _fail(str(stop), 130)
+    except OSError as error:
+        if error.errno is None:  # a library's own, which the system has not refused
+            raise
+        if error.errno == errno.EPIPE:  # whoever read has gone, and wants to hear no more
+            sys.exit(1)
+        file = f": {error.filename}" if error.filename else ""
+        _fail(f"{error.strerror or error}{file}", 2)
 
 
 def _fail(text: str, code: int) -> None:
+    with suppress(OSError):  # what is said last is why
+        _flush()
     print(f"spidereye: {text}", file=sys.stderr, flush=True)
     sys.exit(code)
+
+
+def _flush() -> None:
+    """Write what was printed and is held back. Where that fails, nothing is left of it: else the
+    interpreter would try again at its end, with a stack trace."""
+    if sys.stdout is None:  # it was closed before we began
+        return
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OSError(error.errno, f"cannot print: {error.strerror}") from error

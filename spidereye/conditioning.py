@@ -210,7 +210,7 @@ def _changes(
 ) -> Float[Tensor, "1 3"]:
     """The shot's numbers: see SHOT. turns: of the views that are present."""
     if found is None:
-        return torch.zeros(1, len(SHOT))
+        return torch.zeros(1, len(SHOT), dtype=torch.float32)
     turn, gain = (
         turns.square().mean().sqrt(),
         found.gain[list(present)].log().square().mean().sqrt(),

@@ -1,6 +1,8 @@
 """Values that cannot work are refused before any work starts, by an error that names the key;
 what works badly is warned of."""
 
+import math
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -20,6 +22,7 @@ from spidereye.self_calibration import Refinement
 
 def check(config: Config) -> None:
     """Raises SpiderEyeError naming the first key whose value cannot work."""
+    _check_finite(config)
     _check_numbers(config)
     _check_sizes(config)
     _check_choices(config)
@@ -68,6 +71,14 @@ def _check_choices(config: Config) -> None:
         f"training.trackers[{i}]": (name, ("tensorboard", "wandb", "trackio"))
         for i, name in enumerate(training.trackers)
     }
+    for key, pattern in (
+        ("dataset.shards_train", data.shards_train), ("dataset.shards_val", data.shards_val),
+    ):  # fmt: skip
+        if pattern is not None and not pattern.strip("/. "):
+            raise SpiderEyeError(
+                f"{key}={pattern!r} names no shard: give a path, a pattern or a URL of .tar files, "
+                "or null for all below dataset.root"
+            )
     for key, (value, allowed) in choices.items():
         if not any(type(value) is type(choice) and value == choice for choice in allowed):
             names = ", ".join(str(choice).lower() if isinstance(choice, bool) else choice
@@ -102,6 +113,18 @@ def _check_choices(config: Config) -> None:
             "distill_teacher=true: the teacher decodes in ssdd.fm_sampler.steps, which has to be 2 "
             f"or more, got {config.ssdd.fm_sampler.steps}"
         )
+
+
+def _check_finite(node: object, prefix: str = "") -> None:
+    """Comparisons let NaN through, and infinity; only sphere_radii may be ∞."""
+    for name, value in vars(node).items():
+        key = f"{prefix}{name}"
+        if is_dataclass(value):
+            _check_finite(value, f"{key}.")
+        elif key != "ssdd.sphere_radii":
+            for number in value if isinstance(value, list) else [value]:
+                if isinstance(number, float) and not math.isfinite(number):
+                    raise SpiderEyeError(f"{key} must be finite, got {value}")
 
 
 def _check_numbers(config: Config) -> None:
@@ -206,9 +229,9 @@ def _check_numbers(config: Config) -> None:
 
 def _check_sizes(config: Config) -> None:
     size = config.ssdd.decoder_image_size
-    if len(size) != 2 or size[0] != 2 * size[1]:
+    if len(size) != 2 or size[0] != 2 * size[1] or size[1] < 1:
         raise SpiderEyeError(
-            f"ssdd.decoder_image_size is [W, H] of a 2:1 panorama with W = 2H, got {size}"
+            f"ssdd.decoder_image_size is [W, H] of a 2:1 panorama with W = 2H > 0, got {size}"
         )
     factor = EncoderConfig(config.ssdd.encoder, config.ssdd.encoder_width).factor
     side, height = config.dataset.im_size, size[1]

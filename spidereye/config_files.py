@@ -1,6 +1,7 @@
 """Named configs, overrides and saved configs to a checked `Config`; every error is one line."""
 
 import difflib
+import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -40,7 +41,11 @@ def load_config(name: str, overrides: list[str], config_dir: str | None = None) 
         else:
             context = initialize_config_dir(str(own.resolve()), version_base="1.3")
         with context:
-            composed = compose(name, [*overrides, "hydra.searchpath=[pkg://spidereye.configs]"])
+            search = "hydra.searchpath=[pkg://spidereye.configs]"
+            try:
+                composed = compose(name, [*map(readable, overrides), search])
+            except (AssertionError, AttributeError) as error:
+                raise _below_null(compose(name, [search]), overrides, error) from error
         config = cast(Config, OmegaConf.to_object(composed))
     except (HydraException, OmegaConfBaseException) as error:
         raise SpiderEyeError(_explain(name, error, own)) from error
@@ -52,8 +57,11 @@ def config_from_dict(values: dict[str, Any], overrides: list[str]) -> Config:
     """A config saved with `config_to_dict`, with overrides, checked."""
     try:
         node = OmegaConf.merge(OmegaConf.structured(Config), values)
-        for override in OverridesParser.create().parse_overrides(overrides):
-            OmegaConf.update(node, override.get_key_element().lstrip("+~"), override.value())
+        for override in OverridesParser.create().parse_overrides([*map(readable, overrides)]):
+            try:
+                OmegaConf.update(node, override.get_key_element().lstrip("+~"), override.value())
+            except (AssertionError, AttributeError) as error:
+                raise _below_null(node, overrides, error) from error
         config = cast(Config, OmegaConf.to_object(node))
     except (HydraException, OmegaConfBaseException) as error:
         raise SpiderEyeError(_explain("checkpoint", error)) from error
@@ -64,6 +72,38 @@ def config_from_dict(values: dict[str, Any], overrides: list[str]) -> Config:
 def config_to_dict(config: Config) -> dict[str, Any]:
     """Plain containers, ready for YAML."""
     return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.structured(config)))
+
+
+def quoted(text: str) -> str:
+    """A value that Hydra's grammar takes as it stands, whatever it has of signs."""
+    # Only backslashes before a quote count there.
+    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"
+
+
+def readable(override: str) -> str:
+    """The override, its value quoted where Hydra's grammar cannot read it: a path with letters
+    beyond ASCII, "=", brackets or "~"."""
+    key, sign, value = override.partition("=")
+    if not sign or value.startswith(("[", "{", "'", '"')):
+        return override
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return f"{key}={quoted(value)}"
+    return override
+
+
+def _below_null(node: Any, overrides: list[str], error: Exception) -> Exception:
+    """What OmegaConf fails an assertion on: a key of what is null. Another error is itself."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        whole = key if value.startswith("{") else key.rpartition(".")[0]
+        if whole and (f"{whole}=null" in overrides or OmegaConf.select(node, whole) is None):
+            return SpiderEyeError(
+                f"{override}: {whole} is null here, which has no parts to set; leave it out, or "
+                f"set {whole} in a YAML config of your own (--config-dir)"
+            )
+    return error
 
 
 def _explain(name: str, error: Exception, own: Path | None = None) -> str:
@@ -80,6 +120,8 @@ def _explain(name: str, error: Exception, own: Path | None = None) -> str:
         return f"unknown key {full_key[0]!r}{hint}"
     if "Cannot find primary config" in text:
         return f"no config named {name!r}; there are {', '.join(config_names(own))}"
+    if "/override_grammar/" in text:
+        return f"{text}; quote what has other signs than letters and digits: \"key=['…','…']\""
     if "is not a ListConfig" in text and full_key:
         return f"{full_key[0]}: expected a list, as {full_key[0]}=[…,…], got one value"
     reasons = [

@@ -1,11 +1,18 @@
 """Every file below a folder that cannot be used, and why."""
 
+import io
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+
+from PIL import ImageChops
+from PIL.JpegImagePlugin import JpegImageFile
 
 from spidereye.errors import SpiderEyeError
 from spidereye.pictures import PICTURE_SUFFIXES, PictureError, read_picture
@@ -18,6 +25,11 @@ from spidereye.sources.shards import is_picture, read_member
 from spidereye.sources.tar_index import index_tar
 
 KINDS = {"picture": PICTURE_SUFFIXES, "video": VIDEO_SUFFIXES, "shard": SHARD_SUFFIXES}
+
+# Of JPEG (ITU-T T.81, B.1.1.2): what is no marker within pixels are zeros and restarts behind 0xFF.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+_START, _END = b"\xff\xd8", b"\xff\xd9"
+_ARITHMETIC = range(0xC9, 0xCC)  # their pixels may leave out zeros at the end
 
 
 @dataclass(frozen=True)
@@ -41,22 +53,22 @@ class CheckReport:
 
 
 def check_files(folder: Path, min_width: int = 0, decode: bool = False) -> CheckReport:
-    """Look at every picture, video and shard below a folder.
+    """Look at every picture, video and shard below a folder, and at each folder.
 
     min_width: pixels. decode: also decode everything, every frame of every video, which finds the
-    damage that headers do not tell. Raises SpiderEyeError where there is no such folder or nothing
-    to look at in it, and where there are videos but no PyAV.
+    damage that headers do not tell; in JPEGs, which have no checksums, only where data is missing
+    or makes no sense. Raises SpiderEyeError where there is no such folder or nothing to look at in
+    it, and where there are videos but no PyAV.
     """
     split_folder(folder, None)
+    panoramas, bad = 0, []
     kind_of = {suffix: kind for kind, suffixes in KINDS.items() for suffix in suffixes}
-    everything = sorted(walk(folder))
+    everything = sorted(walk(folder, unlisted=bad))
     files = [path for path in everything if path.suffix.lower() in kind_of]
     if not files:
-        raise SpiderEyeError(
-            f"no pictures, videos or shards below {folder}: found {listing(folder)}"
-        )
+        nothing = "no pictures, videos or shards below"
+        raise SpiderEyeError(str(bad[0]) if bad else f"{nothing} {folder}: found {listing(folder)}")
     look = {"picture": _look_at_picture, "video": _look_at_video, "shard": _look_at_shard}
-    panoramas, bad = 0, []
     with progress("checking", len(files)) as meter:
         results = _in_threads(
             files,
@@ -92,7 +104,7 @@ def _in_threads(
 def _look_at_picture(path: Path, min_width: int, decode: bool) -> Look:
     trouble = complaint(path, min_width)
     if trouble is None and decode:
-        trouble = _decoded(lambda: read_picture(path))
+        trouble = _decoded(lambda: read_picture(path)) or _ended_early(path, path.open("rb"))
     return _counted([trouble])
 
 
@@ -103,6 +115,7 @@ def _look_at_shard(path: Path, min_width: int, decode: bool) -> Look:
         trouble = member_complaint(member, min_width)
         if trouble is None and decode:
             trouble = _decoded(lambda member=member: read_member(member))
+            trouble = trouble or _ended_early(member, member.open())
         troubles.append(trouble)
     usable, worse = _counted(troubles)
     if not members and not bad:
@@ -141,6 +154,38 @@ def _decoded(decode: Callable[[], object]) -> Complaint | None:
         decode()
     except SpiderEyeError as error:
         return Complaint("damaged inside", str(error))
+    return None
+
+
+def _ended_early(name: object, file: BinaryIO) -> Complaint | None:
+    """A complaint about a JPEG whose pixels end before the picture does, with an end marker behind
+    them: decoders fill the rest with grey and say nothing. Then, and only then, bytes behind the
+    last pixels change the picture."""
+    with file:
+        if file.read(2) != _START:
+            return None
+        data = _START + file.read()
+    end = _end_of_pixels(data)
+    if end is None:
+        return None
+    plain, more = (
+        JpegImageFile(io.BytesIO(data[:end] + behind + _END)) for behind in (b"", b"\xaa" * 256)
+    )
+    with suppress(OSError):  # nor does a decoder stop at them
+        if ImageChops.difference(plain, more).getbbox() is None:
+            return None
+    return Complaint("damaged inside", f"{name}: its data ends before the picture does")
+
+
+def _end_of_pixels(data: bytes) -> int | None:
+    """Where the end marker of a JPEG's first picture is; None where that cannot be told."""
+    place = len(_START)
+    while found := _MARKER.search(data, place):
+        if found[0] == _END:
+            return found.start()
+        if found[0][1] in _ARITHMETIC:
+            return None
+        place = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
     return None
 
 

@@ -45,6 +45,9 @@ def check(
 ) -> None:
     """List every file that cannot be used. Exit code 0: all good, 1: some are listed, 2: error.
 
+    JPEGs have no checksums: of damage within them --decode finds data that is missing or makes no
+    sense, and not other bytes that do make sense.
+
     Example:
 
         spidereye data check panoramas

@@ -1,7 +1,6 @@
 """A folder of panoramas as train/ and val/, so that no place is in both."""
 
 import os
-import secrets
 import shutil
 from collections import Counter
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from spidereye.progress import progress
 from spidereye.sources import Split
 from spidereye.sources.files import VIDEO_SUFFIXES, find_files, listing, split_folder
 from spidereye.sources.folder import complaint
-from spidereye.whole_files import unwritable
+from spidereye.whole_files import temporary_beside, unwritable
 
 PLACES = ("folder", "name", "file")
 
@@ -81,9 +80,10 @@ def write_split(assignments: list[Assignment], out: Path, link: bool) -> Counter
     the other split, from another seed perhaps.
     Returns how many files are new.
     """
-    within = {out.resolve(), *out.resolve().parents}
+    place = Path(os.path.realpath(out))  # which stands links that lead in a circle
+    within = {place, *place.parents}
     for folder in {item.path.parents[len(item.below.parts) - 1] for item in assignments}:
-        if folder.resolve() in within:
+        if Path(os.path.realpath(folder)) in within:
             raise SpiderEyeError(
                 f"-o {out} lies in {folder}, the folder that is split: the next call would take "
                 "its files for more of them; choose another folder"
@@ -97,7 +97,7 @@ def write_split(assignments: list[Assignment], out: Path, link: bool) -> Counter
                 "--seed, --val or --places; use the same ones, or remove it"
             )
         target = out / item.split / item.below
-        source = item.path.resolve()
+        source = Path(os.path.realpath(item.path))
         if not (target.exists() or target.is_symlink()):
             todo.append((source, target))
         elif not _is_same(source, target, link):
@@ -140,13 +140,13 @@ def _one_sided(splits: dict[str, Split], seed: int, val: float, by: str) -> str:
 
 def _is_same(source: Path, target: Path, link: bool) -> bool:
     if link or target.is_symlink():
-        return link and target.is_symlink() and target.resolve() == source
+        return link and target.is_symlink() and os.path.realpath(target) == str(source)
     here, there = source.stat(), target.stat()
     return here.st_size == there.st_size and int(here.st_mtime) == int(there.st_mtime)
 
 
 def _place_file(source: Path, target: Path, link: bool) -> None:
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_beside(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -102,7 +102,7 @@ def _measure(folder: Path, split: Split | None, frame_interval: int) -> Stats:
     sources, troubles = _sources(folder, split, frame_interval)
     stats = Stats(unreadable=troubles)
     for source, files in sources:
-        stats.bytes += sum(path.stat().st_size for path in files)
+        stats.bytes += sum(map(_bytes, files))
         with progress(f"measuring {split or folder.name}", len(source)) as meter:
             for index, name in enumerate(source.names):
                 try:
@@ -112,6 +112,13 @@ def _measure(folder: Path, split: Split | None, frame_interval: int) -> Stats:
                     stats.unreadable.append(str(error))
                 meter.advance()
     return stats
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # a link that leads nowhere, which is among the unreadable
+        return 0
 
 
 def _sources(

@@ -23,7 +23,7 @@ from spidereye.conditions import Conditions, flattened, restored
 from spidereye.config import Config
 from spidereye.errors import SpiderEyeError, require_extra
 from spidereye.model import SpiderEyeModel
-from spidereye.onnx_networks import GRID, NOISE, PANORAMA, OnnxNetworks, described
+from spidereye.onnx_networks import GRID, NOISE, PANORAMA, SEEN, OnnxNetworks, described
 from spidereye.pictures import to_float, to_uint8
 from spidereye.randomness import normal
 from spidereye.render import render_each
@@ -60,7 +60,7 @@ def export_onnx(
 
     steps: of the sampler; None: the one step of a distilled student.   batch: how many shots at a
     time; None: any number.   grids: where the views look (only networks that ask for it): inputs of
-    each shot, or baked in as the checkpoint's rig has it.
+    each shot, or baked in as the checkpoint's rig has it, all but what a shot's views see of it.
     Raises SpiderEyeError where no steps are said for networks that were not distilled, where a
     baked grid would be wrong, and where ONNX Runtime does not agree with PyTorch.
     """
@@ -74,10 +74,11 @@ def export_onnx(
     steps = _steps(config, steps, str(checkpoint))
     _refuse_wrong_grid(config, grids)
     given, noise = sample_shot(config)
+    parts = flattened(given)
     network = _Network(model.eval(), steps, config.ssdd.fm_sampler.t_pow_shift)
     if grids == "baked":
-        network.grid = {n: t for n, t in flattened(given).items() if n.startswith(GRID)}
-    inputs = {n: t for n, t in flattened(given).items() if n not in network.grid}
+        network.grid = {n: t for n, t in parts.items() if n.startswith(GRID) and n != SEEN}
+    inputs = {n: t for n, t in parts.items() if n not in network.grid}
     with torch.inference_mode():
         # Before the export, which would leave tensors without values where tables are kept.
         expected = network(inputs, noise)

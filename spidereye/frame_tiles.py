@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Int, UInt8
 from torch import Tensor
 
 from spidereye.camera import Camera
@@ -81,6 +81,11 @@ def shares_of(
     return tiles, count
 
 
+def in_eight_bits(count: Int[Tensor, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    """How many views see each pixel, 255 where they are more."""
+    return count.clamp(max=255).to(torch.uint8).cpu().numpy()
+
+
 def _patches(
     cameras: Sequence[Camera],
     rays: Float32[Tensor, "h w 3"],
@@ -105,7 +110,7 @@ def _patches(
         part = np.where(share[..., None] > 0, pixels[rows, columns].numpy(), np.float32(NOWHERE))
         u, v = (np.ascontiguousarray(part[..., axis]) for axis in (0, 1))
         patches.append(Patch(number, rows, columns, u, v, share))
-    return patches, (weight > 0).sum(dim=0).to(torch.uint8).numpy()
+    return patches, in_eight_bits((weight > 0).sum(dim=0))
 
 
 def _places_and_weights(

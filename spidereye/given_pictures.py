@@ -1,5 +1,6 @@
 """What people give as a picture, from Python: a path, a PIL image, an array or a tensor."""
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from spidereye.errors import SpiderEyeError
-from spidereye.pictures import probe, read_picture, to_uint8, upright, upright_size
+from spidereye.pictures import DAMAGE, probe, read_picture, to_uint8, upright, upright_size
 
 Picture = str | Path | Image.Image | np.ndarray | Tensor
 
@@ -46,7 +47,7 @@ def array_of(image: Picture) -> UInt8[np.ndarray, "h w 3"]:
         )
     if isinstance(image, Tensor):
         return _from_tensor(image)
-    array = np.array(upright(image).convert("RGB")) if isinstance(image, Image.Image) else image
+    array = _from_image(image) if isinstance(image, Image.Image) else image
     if not isinstance(array, np.ndarray):
         raise SpiderEyeError(
             "a picture is a path, a PIL image, an array [h, w, 3] of uint8 or a tensor [3, h, w], "
@@ -62,11 +63,26 @@ def array_of(image: Picture) -> UInt8[np.ndarray, "h w 3"]:
     return array if array.flags.writeable else array.copy()
 
 
+def _from_image(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+    """A PIL image, whose file Pillow reads only now."""
+    try:
+        return np.array(upright(image).convert("RGB"))
+    except (OSError, *DAMAGE) as error:
+        raise SpiderEyeError(
+            f"the PIL image cannot be read: {error}; its file may be damaged, or closed before "
+            "Pillow read it"
+        ) from error
+
+
 def _from_tensor(image: Tensor) -> UInt8[np.ndarray, "h w 3"]:
     """A tensor [3, h, w], of bytes or of floats in [-1, 1], as an array."""
+    if image.layout != torch.strided or image.is_meta:
+        kind = "a meta tensor, which has no values" if image.is_meta else f"one of {image.layout}"
+        raise SpiderEyeError(f"expected a dense tensor [3, h, w], got {kind}")
     tensor = image.detach().cpu()
-    sound = tensor.ndim == 3 and tensor.shape[0] == 3
+    sound = tensor.ndim == 3 and tensor.shape[0] == 3 and tensor.numel() > 0
     if sound and tensor.is_floating_point():
+        tensor = tensor.float()
         sound = bool((tensor.abs() <= 1).all())
         if sound and bool((tensor >= 0).all()):
             warnings.warn(
@@ -74,11 +90,20 @@ def _from_tensor(image: Tensor) -> UInt8[np.ndarray, "h w 3"]:
                 "be: they are of [-1, 1]; if yours are of [0, 1], give 2·x - 1",
                 stacklevel=2,
             )
-        tensor = to_uint8(tensor.float())
+        tensor = to_uint8(tensor)
     if not sound or tensor.dtype != torch.uint8:
         raise SpiderEyeError(
             "expected a tensor [3, h, w] of uint8, or of floats in [-1, 1], got "
-            f"{list(image.shape)} of {image.dtype}"
-            + (f" up to {float(image.abs().max()):g}" if image.is_floating_point() else "")
+            f"{list(image.shape)} of {image.dtype}" + _values(image)
         )
     return np.ascontiguousarray(tensor.permute(1, 2, 0).numpy())
+
+
+def _values(tensor: Tensor) -> str:
+    """What is to be said of a wrong tensor's values."""
+    if not tensor.numel():
+        return ", which is empty"
+    if not tensor.is_floating_point():
+        return ""
+    most = float(tensor.detach().double().abs().max())
+    return ", with NaN in it" if math.isnan(most) else f" up to {most:g}"

@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from rich.console import Console
+from safetensors import safe_open
 
 from spidereye.batches import Renderer
 from spidereye.checkpoint import Weights, read_config
@@ -18,6 +19,7 @@ from spidereye.evaluate import Evaluation, evaluate
 from spidereye.judges import Judges
 from spidereye.model import SpiderEyeModel, as_used
 from spidereye.protocols import PROTOCOLS
+from spidereye.published import WRAPPERS
 from spidereye.render import RenderPlan
 from spidereye.report import contact_sheet, print_table, write_results
 from spidereye.self_calibration import Refinement
@@ -130,7 +132,18 @@ def run_evaluation(config: Config, folder: Path | None = None) -> list[Evaluatio
     origin = load_weights(model, found, weights)
     say(accelerator, f"evaluating {origin}")
     as_used(model).to(accelerator.device)
-    return _evaluate(config, accelerator, model, origin, folder or config.run_folder)
+    row = row_of(found, weights)
+    return _evaluate(config, accelerator, model, origin, folder or config.run_folder, row)
+
+
+def row_of(found: Found, weights: Weights) -> str:
+    """What the model's row is called: which weights it has, where the checkpoint has both."""
+    if not found.is_ours:
+        with safe_open(found.path, "pt") as file:
+            names = file.keys()
+        if not any(name.startswith(WRAPPERS[weights]) for name in names):
+            return "model"
+    return f"model ({weights})"
 
 
 def _evaluate(
@@ -139,8 +152,9 @@ def _evaluate(
     model: SpiderEyeModel | None,
     origin: str,
     folder: Path,
+    row: str = "model",
 ) -> list[Evaluation]:
-    """The configured protocols. origin: of the model's weights."""
+    """The configured protocols. origin: of the model's weights.   row: what theirs is called."""
     rig = announce_rig(config, accelerator)
     plan = RenderPlan.for_cameras(rig.cameras, "exact")
     dataset = None
@@ -154,7 +168,7 @@ def _evaluate(
         result = evaluate(
             config,
             model,
-            f"model ({config.ssdd.weights})",
+            row,
             dataset,
             renderer,
             accelerator,

@@ -8,6 +8,8 @@ from spidereye.errors import SpiderEyeError
 from spidereye.rig import Rig
 from spidereye.shots import calibrated_sizes, files_of
 
+WIDEST = 16384  # pixels of a panorama: wider ones do not fit into the memory of most machines
+
 
 def checked_size(size: object, twice: bool = True) -> tuple[int, int]:
     """(W, H) as it is. Raises SpiderEyeError for what is no size of a panorama.
@@ -17,10 +19,11 @@ def checked_size(size: object, twice: bool = True) -> tuple[int, int]:
         width, height = size
         if isinstance(width, Integral) and isinstance(height, Integral):
             width, height = int(width), int(height)
-            if not twice or width == 2 * height > 0:
+            if width <= WIDEST and (not twice or width == 2 * height > 0):
                 return width, height
     raise SpiderEyeError(
-        f"the size of a panorama is (W, H) in pixels with W = 2H, as (1024, 512), got {size!r}"
+        "the size of a panorama is (W, H) in pixels with W = 2H, as (1024, 512), and at most "
+        f"{WIDEST} wide, got {size!r}"
     )
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from spidereye.trained import Trained
 
 NOISE, PANORAMA, GRID = "noise", "panorama", "grid."
+SEEN = f"{GRID}seen"  # an input also where the grid is baked in: a view may be missing
 _KEY = "spidereye"
 _RIG = "rig.yaml"
 
@@ -75,7 +76,7 @@ class OnnxNetworks:
     @property
     def has_own_rig(self) -> bool:
         """Whether where views look is in the file, so that it serves no other rig."""
-        asked = [one.name for one in self.session.get_inputs()]
+        asked = {one.name for one in self.session.get_inputs()} - {SEEN}
         return self.config.conditioning().grid and not any(name.startswith(GRID) for name in asked)
 
     def panorama(

@@ -21,7 +21,7 @@ def matching_pictures(names: Sequence[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}  # a set that keeps its order
     for name in names:
-        path = Path(name).expanduser()
+        path = _path_of(name)
         if not name:  # an unset variable of the shell, and not the current folder
             raise SpiderEyeError("an empty name; give picture files, folders or patterns")
         if path.is_file():
@@ -37,6 +37,15 @@ def matching_pictures(names: Sequence[str]) -> list[Path]:
                 raise SpiderEyeError(f"{name} {what}; give picture files, folders or patterns")
         found |= dict.fromkeys(pictures)
     return list(found)
+
+
+def _path_of(name: str) -> Path:
+    """With ~ as the home folder, unless a file is called so or nobody is."""
+    path = Path(name)
+    try:
+        return path if path.exists() else path.expanduser()
+    except RuntimeError:  # there is no such user
+        return path
 
 
 def _matches(path: Path) -> list[Path]:

@@ -70,6 +70,12 @@ def to_float(x: UInt8[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
     return x.float().div_(127.5).sub_(1.0)
 
 
+def in_bytes(picture: Float[Tensor, "1 3 H W"]) -> UInt8[np.ndarray, "H W 3"]:
+    """One in [-1, 1] as an array in 8 bits."""
+    made = to_uint8(picture[0].float()).permute(1, 2, 0).cpu().numpy()
+    return np.ascontiguousarray(made)
+
+
 def probe(path: str | Path, file: BinaryFile | None = None) -> tuple[int, int]:
     """(width, height) in pixels from the header, without decoding.
 

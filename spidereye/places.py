@@ -56,5 +56,7 @@ def unit_hash(seed: int, stream: str, text: str) -> float:
     stream: what the draw is for. Without it the assets that are picked first would all be those
     that fall to val.
     """
-    digest = hashlib.sha256(f"{seed}/{stream}/{text}".encode()).digest()
+    # Names of files need not be text: Python keeps their other bytes as surrogates.
+    key = f"{seed}/{stream}/{text}".encode(errors="surrogatepass")
+    digest = hashlib.sha256(key).digest()
     return int.from_bytes(digest[:6], "big") / 2**48  # 48 bits: a float holds them exactly

@@ -3,7 +3,8 @@
 Layer: foundation. A device that only emulates it would be slower than in single precision.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 import torch
 
@@ -12,12 +13,16 @@ from spidereye.errors import SpiderEyeError
 PRECISIONS = ("fp32", "bf16")
 
 
-def device_named(name: str) -> torch.device:
-    """The device, by the name PyTorch has for it. Raises SpiderEyeError where there is none."""
+def device_named(name: str | torch.device) -> torch.device:
+    """The device, by the name PyTorch has for it. Raises SpiderEyeError where there is none, and
+    for those of other kinds than cpu and cuda."""
+    wrong = SpiderEyeError(f"device is cpu, cuda, cuda:1 …, got {str(name)!r}")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise SpiderEyeError(f"device is cpu, cuda, cuda:1 …, got {name!r}") from error
+        raise wrong from error
+    if device.type not in ("cpu", "cuda"):
+        raise wrong
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise SpiderEyeError(f"device {name}: PyTorch finds {count} GPUs here; use another or cpu")
@@ -43,6 +48,16 @@ def check_precision(precision: str, device: torch.device) -> None:
             f"precision bf16: {device.type} here does not compute in bfloat16 (CPUs with AVX-512 "
             "BF16 or AMX do, and GPUs since Ampere); leave it at fp32, which is faster here"
         )
+
+
+@contextmanager
+def as_ever(device: torch.device) -> Iterator[None]:
+    """In which everything computes in the precision that it asks for, whatever autocast the caller
+    is in. device: of the networks; what they are told is made on the CPU."""
+    with ExitStack() as off:
+        for kind in {"cpu", device.type}:
+            off.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 def computing_in(precision: str, device: torch.device) -> AbstractContextManager:

@@ -5,17 +5,19 @@ import math
 import platform
 import shlex
 import time
+from collections.abc import Mapping
 from copy import deepcopy
 from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 
 from spidereye.checkpoint import is_checkpoint, read_config, recover
 from spidereye.config import Config
-from spidereye.config_files import load_config
+from spidereye.config_files import load_config, quoted
 from spidereye.coverage import coverage
 from spidereye.errors import SpiderEyeError
 from spidereye.evaluate import Evaluation
@@ -92,8 +94,7 @@ def _data_overrides(data: Path | None, overrides: list[str]) -> list[str]:
     if data is None:
         return overrides
     # Quoted, because Hydra's grammar gives commas, brackets and spaces a meaning.
-    root = str(data).replace("\\", "\\\\").replace("'", "\\'")
-    return ["dataset.type=folder", f"dataset.root='{root}'", *overrides]
+    return ["dataset.type=folder", f"dataset.root={quoted(str(data))}", *overrides]
 
 
 def _command(data: Path | None, overrides: list[str]) -> str:
@@ -107,9 +108,7 @@ def _refuse_other_data(config: Config) -> None:
     if not is_checkpoint(last):
         return
     recover(last)
-    saved = read_config(last)["dataset"]
-    was = _data_name(saved["type"], saved["root"] or saved["imagenet_root"])
-    now = _data_name(config.dataset.type, config.dataset.root or config.dataset.imagenet_root)
+    was, now = _data_name(read_config(last)["dataset"]), _data_name(vars(config.dataset))
     if was != now:
         raise SpiderEyeError(
             f"{config.run_folder} was trained on {was}, not on {now}: give this run a name of its "
@@ -117,8 +116,16 @@ def _refuse_other_data(config: Config) -> None:
         )
 
 
-def _data_name(type: str, root: str) -> str:
-    return str(Path(root).resolve()) if type == "folder" else "built-in procedural scenes"
+def _data_name(data: Mapping[str, Any]) -> str:
+    """What a dataset is of. data: its part of the configuration."""
+    if data["type"] == "scenes":
+        return "built-in procedural scenes"
+    root = (data["type"] == "video" and data["video_root"]) or data["root"] or data["imagenet_root"]
+    where = root if "://" in root else str(Path(root).resolve())
+    if data["type"] == "shards" and data["shards_train"]:
+        where += f", {data['shards_train']}"
+    what = {"folder": "panoramas", "video": "video frames"}.get(data["type"], data["type"])
+    return f"the {what} of {where}"
 
 
 def _steps_done(config: Config) -> int:
@@ -186,10 +193,8 @@ def _about(
 
 
 def _data(config: Config) -> str:
-    data = config.dataset
-    if data.type == "folder":
-        return f"the panoramas of {data.root or data.imagenet_root}"
-    return f"{data.limit or data.scene_count_train} built-in procedural scenes"
+    data, name = config.dataset, _data_name(vars(config.dataset))
+    return f"{data.limit or data.scene_count_train} {name}" if data.type == "scenes" else name
 
 
 def _millions(config: Config) -> str:

@@ -26,4 +26,5 @@ def normal(
     seed: int, stream: str, keys: list[tuple[int, ...]], shape: tuple[int, ...]
 ) -> Float[Tensor, "B *s"]:
     """Standard normal draws on the CPU, one independent row of `shape` per key."""
-    return torch.stack([torch.randn(shape, generator=generator(seed, stream, *k)) for k in keys])
+    made = (generator(seed, stream, *key) for key in keys)
+    return torch.stack([torch.randn(shape, generator=g, dtype=torch.float32) for g in made])

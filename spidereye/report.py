@@ -54,7 +54,7 @@ def print_table(result: Evaluation, console: Console) -> None:
 
 
 def result_line(result: Evaluation) -> str:
-    """PSNR and WS-PSNR of every method in one line."""
+    """PSNR of every method in one line."""
     parts = [
         f"{method} {cell('PSNR', values['PSNR'])} dB"
         for method, values in result.table.items()

@@ -19,13 +19,31 @@ from spidereye.lenses.field_of_view import with_half_angle
 SPIDER4_YAW = {"front": 0.0, "right": 90.0, "back": 180.0, "left": -90.0}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no one answer to it; `fingerprint` has
 class Rig:
     """N cameras around one centre. sphere_radius: metres at which their pictures are made to
-    agree; ∞ treats every camera as standing at the centre."""
+    agree; ∞ treats every camera as standing at the centre.
+
+    Raises SpiderEyeError for no cameras, two of one name, poses that are none, and another radius.
+    """
 
     cameras: tuple[Camera, ...]
     sphere_radius: float = math.inf
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cameras", tuple(self.cameras))
+        if not self.cameras:
+            raise SpiderEyeError("a rig is of at least one camera, got none")
+        for camera in self.cameras:
+            if self.names.count(camera.name) > 1:
+                raise SpiderEyeError(
+                    f"two views of a rig are called {camera.name!r}: give each a name of its own"
+                )
+            camera.check_pose()
+        if not self.sphere_radius > 0:
+            raise SpiderEyeError(
+                f"sphere_radius is in metres above 0, or math.inf, got {self.sphere_radius}"
+            )
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """`spidereye rig convert`: calibrations of other programs to a rig file, saying what was found."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,7 +47,7 @@ def convert_files(sources: Sequence[Path], output: Path, options: ConvertOptions
     """
     if output.suffix.lower() not in (".yaml", ".yml"):
         raise SpiderEyeError(f"-o {output}: a rig file ends in .yaml")
-    if output.resolve() in [source.resolve() for source in sources]:
+    if os.path.realpath(output) in map(os.path.realpath, sources):
         raise SpiderEyeError(f"-o {output} is one of the calibrations; choose another name")
     names = [name.strip() for name in options.names.split(",")] if options.names else []
     calibration = read_calibration(sources, options.form, names)

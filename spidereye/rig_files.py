@@ -41,6 +41,7 @@ from spidereye.whole_files import write_whole
 AnyRig = Rig | str | Path  # the last two: of its file, or a name
 
 _VERSION = 1
+_LONGEST_SHOWN = 200  # letters of what was given for a rig
 _WIDEST = 65_535  # pixels of a side, as JPEG has it
 _MASK_MODES = ("inscribed", "diagonal", "none")
 _PLANE = ("model", "width", "height", "cx", "cy")
@@ -61,10 +62,16 @@ def load_rig(name_or_path: AnyRig) -> Rig:
         )
     if str(name_or_path) in NAMED_RIGS:
         return NAMED_RIGS[str(name_or_path)]()
-    path = Path(name_or_path)
-    if not path.is_file():
+    path, shown = Path(name_or_path), str(name_or_path)
+    if len(shown) > _LONGEST_SHOWN or "\n" in shown:  # a rig's text, as it is in a file
+        shown = f"{shown[:40]!r}…"
+    try:
+        there, reason = path.is_file(), ""
+    except OSError as error:
+        there, reason = False, f": {error.strerror or error}"
+    if not there:
         raise SpiderEyeError(
-            f"{name_or_path} is neither a rig file nor a named rig ({', '.join(NAMED_RIGS)})"
+            f"{shown} is neither a rig file nor a named rig ({', '.join(NAMED_RIGS)}){reason}"
         )
     return read_rig(path)
 
@@ -187,7 +194,8 @@ def _visible(entry: Entry, lens: Lens) -> Bool[Tensor, "h w"]:
         with Image.open(path) as image:
             size, grey = image.size, np.asarray(image.convert("L"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = "there is no such file" if not path.exists() else str(error)
+        missing = isinstance(error, FileNotFoundError)
+        reason = "there is no such file" if missing else str(error)
         raise entry.problem(f"the mask {path} cannot be read: {reason}") from error
     if size != (lens.width, lens.height):
         raise entry.problem(

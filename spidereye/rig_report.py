@@ -153,7 +153,8 @@ def coverage_picture(
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context({"hatch.color": "#d0d0d0", "hatch.linewidth": 0.7}):
+    # Names may hold dollars.
+    with rc_context({"hatch.color": "#d0d0d0", "hatch.linewidth": 0.7, "text.parse_math": False}):
         figure = Figure(figsize=(11, 6.9), dpi=110, layout="constrained")
         axes = figure.add_subplot()
         handles = _draw_counts(axes, seen.sum(dim=0)) + _draw_views(axes, rig, seen)
@@ -163,6 +164,8 @@ def coverage_picture(
         axes.grid(color="#00000040", linewidth=0.6)
         axes.set_xlabel("yaw, degrees (right is +)")
         axes.set_ylabel("pitch, degrees (up is +)")
+        # Of a file's name, which need not be text.
+        title = title.encode(errors="replace").decode()
         axes.set_title(f"{title}: how many views see each direction", fontsize=13)
         figure.legend(
             handles=handles, loc="outside lower center", ncols=6, frameon=False, fontsize=10

@@ -1,4 +1,4 @@
-"""What a run leaves behind while it works: metrics.jsonl and the trackers.
+"""What a run leaves behind while it works: config.yaml, metrics.jsonl and the trackers.
 
 Every line of metrics.jsonl has a step. On resuming, lines after the checkpoint's step are cut off
 and will be written again, so the file has neither holes nor double entries.
@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import yaml
 from accelerate import Accelerator
 
 from spidereye.errors import SpiderEyeError
@@ -18,7 +19,8 @@ PROJECT = "spidereye"  # of the trackers, which tell its runs apart by their nam
 
 
 class RunLog:
-    """Appends to metrics.jsonl and to the configured trackers, on the main process only."""
+    """Writes the configuration, appends to metrics.jsonl and to the configured trackers, on the
+    main process only."""
 
     def __init__(self, folder: Path, accelerator: Accelerator):
         self.path = folder / "metrics.jsonl"
@@ -43,6 +45,12 @@ class RunLog:
                 f"training.trackers={names}: {error}; pip install 'spidereye[wandb]' or "
                 "'spidereye[trackio]', or set training.trackers=[tensorboard]"
             ) from error
+
+    def describe(self, config: dict[str, Any]) -> None:
+        """Write config.yaml beside metrics.jsonl, as checkpoints have it: of what runs now."""
+        if self.accelerator.is_main_process:
+            text = yaml.safe_dump(config, sort_keys=False)
+            write_whole(self.path.with_name("config.yaml"), text)
 
     def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
         """One line; numbers also go to the trackers as kind/name."""

@@ -18,7 +18,7 @@ def time_steps(steps: int, t_pow_shift: float) -> Float[Tensor, "{steps}+1"]:
     """linspace(1, 0, steps + 1)^t_pow_shift: above 1 more of the steps lie close to the data."""
     if steps < 1:
         raise ValueError(f"a sampler needs at least one step, got {steps}")
-    return torch.linspace(1, 0, steps + 1) ** t_pow_shift
+    return torch.linspace(1, 0, steps + 1, dtype=torch.float32) ** t_pow_shift
 
 
 def euler(
@@ -27,5 +27,6 @@ def euler(
     """x at t = 0 after `steps` Euler steps x += v·(t - t') from x at t = 1."""
     times = time_steps(steps, t_pow_shift)
     for t, t_next in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
-        x = x + velocity(x, torch.full(x.shape[:1], t, device=x.device)) * (t - t_next)
+        now = torch.full(x.shape[:1], t, dtype=torch.float32, device=x.device)
+        x = x + velocity(x, now) * (t - t_next)
     return x

@@ -5,9 +5,9 @@ and a note says so: a correction that cannot be told from none is left out.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float, Float64
@@ -42,7 +42,20 @@ _UNCERTAIN = math.radians(0.5)
 _GAINS, _MOST_OFFSET = (0.3, 3.0), 0.5  # more is a mistake
 
 
-@dataclass(frozen=True)
+def refinements(given: str | Iterable[str]) -> tuple[Refinement, ...]:
+    """What to refine, as people say it: names, or one text with commas between them; nothing, or
+    none, for nothing. Raises SpiderEyeError for other names."""
+    # A text as commands have it: Python would take it for its letters.
+    names = given.replace(" ", "").split(",") if isinstance(given, str) else tuple(given)
+    if list(names) == ["none"]:
+        return ()
+    for name in names:
+        if name not in REFINEMENTS:
+            raise SpiderEyeError(f"refine takes {', '.join(REFINEMENTS)}; got {name!r}")
+    return cast(tuple[Refinement, ...], tuple(names))
+
+
+@dataclass(frozen=True, eq=False)  # tensors have no one answer to whether they are equal
 class Calibrated:
     """Views and cameras after self-calibration.
 
@@ -69,6 +82,29 @@ class Calibrated:
         """Whether there were two views to compare."""
         return len(self.cameras) - len({*self.blank, *self.unlike}) > 1
 
+    def among(self, names: Sequence[str]) -> "Calibrated":
+        """Of the views of these names alone, in their order. Raises SpiderEyeError where there is
+        none of such a name."""
+        own = [camera.name for camera in self.cameras]
+        if own == list(names):
+            return self
+        unknown = [name for name in names if name not in own]
+        if unknown:
+            raise SpiderEyeError(
+                f"what was found is of {', '.join(own)}, and says nothing of {', '.join(unknown)}: "
+                "calibrate a shot of this rig with all views that are given"
+            )
+        order = [own.index(name) for name in names]
+        return replace(
+            self,
+            views=[self.views[number] for number in order] if self.views else [],
+            cameras=tuple(self.cameras[number] for number in order),
+            gain=self.gain[order],
+            offset=self.offset[order],
+            blank=tuple(order.index(number) for number in self.blank if number in order),
+            unlike=tuple(order.index(number) for number in self.unlike if number in order),
+        )
+
     def turned(self, cameras: Sequence[Camera]) -> tuple[Camera, ...]:
         """The cameras of the same views, at any size, with the rotations found."""
         pairs = zip(cameras, self.cameras, strict=True)
@@ -79,7 +115,7 @@ class Calibrated:
 def self_calibrate(
     views: Sequence[Float[Tensor, "1 3 _ _"]],
     cameras: Sequence[Camera],
-    refine: Sequence[str] = REFINEMENTS,
+    refine: str | Iterable[str] = REFINEMENTS,
     reference: int | None = None,
     sphere_radius: float = math.inf,
 ) -> Calibrated:
@@ -89,9 +125,7 @@ def self_calibrate(
     gain (and offset, per channel) and rotation.   reference: the view whose exposure and pose stay
     as they are; None: the mean of all stays.
     """
-    for name in refine:
-        if name not in REFINEMENTS:
-            raise SpiderEyeError(f"refine takes {' and '.join(REFINEMENTS)}, got {name!r}")
+    refine = refinements(refine)
     count, notes = len(views), []
     gain = torch.ones(count, 3, dtype=torch.float64)
     offset = torch.zeros_like(gain)

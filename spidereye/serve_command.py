@@ -67,9 +67,9 @@ def serve(
 
 
 def _named(text: str, default: str) -> tuple[str, str]:
-    """(name, the rest) of NAME=rest; a run's name where it is one."""
+    """(name, the rest) of NAME=rest, unless a file is called so; a run's name where it is one."""
     name, equals, rest = text.partition("=")
-    if equals and "/" not in name:
+    if equals and "/" not in name and not Path(text).exists():
         return name, rest
     run = text.partition("@")[0]
     return (run if run and "/" not in run and default == "model" else default), text

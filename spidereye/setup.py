@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 from accelerate.utils import ProjectConfiguration
 from rich.console import Console
 
@@ -42,8 +43,16 @@ class Renderers:
 
 
 def build_accelerator(config: Config) -> Accelerator:
-    """The accelerator of this process. Raises SpiderEyeError where the batch does not divide."""
+    """The accelerator of this process. Raises SpiderEyeError where the batch does not divide, and
+    for trackers that are not installed, which Accelerate leaves out without a word."""
     trackers: list[Any] = [*config.training.trackers] if config.task == "train" else []
+    missing = set(trackers) - {str(tracker) for tracker in get_available_trackers()}
+    if missing:
+        raise SpiderEyeError(
+            f"training.trackers=[{','.join(trackers)}]: {' and '.join(sorted(missing))} cannot be "
+            "imported; pip install 'spidereye[wandb]' or 'spidereye[trackio]', or set "
+            "training.trackers=[tensorboard]"
+        )
     accelerator = Accelerator(
         mixed_precision=config.training.mixed_precision,
         gradient_accumulation_steps=config.training.grad_accumulate,

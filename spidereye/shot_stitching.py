@@ -20,9 +20,10 @@ from spidereye.config import Config
 from spidereye.coverage import sphere_fraction
 from spidereye.errors import SpiderEyeError
 from spidereye.frame_stitching import FramePlan
+from spidereye.frame_tiles import in_eight_bits
 from spidereye.model import SpiderEyeModel
 from spidereye.onnx_networks import OnnxNetworks
-from spidereye.pictures import resize_area, to_uint8
+from spidereye.pictures import in_bytes, resize_area
 from spidereye.precision import computing_in
 from spidereye.randomness import normal
 from spidereye.recent import Recent
@@ -71,12 +72,14 @@ class ShotStitch:
     def notes(
         self, shot: Shot, count: UInt8[np.ndarray, "H W"], missing: Sequence[str]
     ) -> list[str]:
-        """What people must know of views that are missing or black, a line each.
+        """What people must know of views that are missing or black, and of how little is seen, a
+        line each.
 
         count: as it was made.   missing: names of views that the shot lacks.
         """
         why = "it is black; it counts only where no other view sees"
-        return _lines(shot, shot.black, why, missing, f"missing; {_others(count)}")
+        lines = _lines(shot, shot.black, why, missing, f"missing; {_others(count)}")
+        return lines + _little_seen(count, "filled smoothly")
 
     def _in_bytes(self, shot: Shot, rig: Rig, found: Calibrated | None) -> Made:
         """The stitch of 8-bit pictures as they are."""
@@ -93,7 +96,7 @@ class ShotStitch:
             if times == 1:
                 return plan, plan.count
             count = views_seen(rig.cameras, height, width, rig.sphere_radius)[0, 0]
-            return plan, count.to(torch.uint8).numpy()
+            return plan, in_eight_bits(count)
 
         key = f"{fingerprint(rig)} {shot.sizes} {off} {blank}"
         plan, count = self.plans.find(key, make)
@@ -117,7 +120,7 @@ class ShotStitch:
         plan = self.plans.find(f"{fingerprint(rig)} {off} {blank}", make)
         assert isinstance(plan, StitchPlan)
         made = plan([view.to(self.device) for view in corrected_views(shot, found)])
-        return in_bytes(made.panorama), made.count[0, 0].to(torch.uint8).cpu().numpy()
+        return in_bytes(made.panorama), in_eight_bits(made.count[0, 0])
 
     def _misalignment(self, found: Calibrated | None) -> float:
         """In radians, in whole steps."""
@@ -170,7 +173,7 @@ class ModelStitch:
         rig = turned(squares.rig, found)
         cameras = [camera for n, camera in enumerate(rig.cameras) if n not in without]
         count = views_seen(cameras, height, width, rig.sphere_radius)[0, 0]
-        return count.to(torch.uint8).numpy()
+        return in_eight_bits(count)
 
     def notes(
         self,
@@ -198,9 +201,7 @@ class ModelStitch:
                 f"seen: give it views of {_LEAST_SEEN:.0%} at least (`spidereye rig check` draws "
                 "what a rig sees)"
             )
-        if seen < _MOST_GUESSED:
-            lines.append(f"most of this panorama is guessed: {seen:.1%} of the sphere is seen")
-        return lines
+        return lines + _little_seen(count, "guessed")
 
     def conditions(self, shot: Shot, squares: Shot, found: Calibrated | None) -> Conditions:
         """What the networks are told of a shot, its `squares`, and the colours and rotations found.
@@ -266,6 +267,16 @@ def _lines(
     return lines + [f"{name}: {why}" for name in names if name not in missing]
 
 
+def _little_seen(count: UInt8[np.ndarray, "H W"], rest: str) -> list[str]:
+    """A line where most of the sphere is not seen. rest: what is done with that."""
+    seen = _share(count)
+    if not seen:
+        return [f"all of this panorama is {rest}: nothing of the sphere is seen"]
+    if seen < _MOST_GUESSED:
+        return [f"most of this panorama is {rest}: {seen:.1%} of the sphere is seen"]
+    return []
+
+
 def _others(count: UInt8[np.ndarray, "H W"]) -> str:
     return f"the others see {_share(count):.1%} of the sphere"
 
@@ -281,12 +292,6 @@ def corrected_views(shot: Shot, found: Calibrated | None) -> list[Float[Tensor, 
     if found is None:
         return shot.views
     return recoloured_views(shot.views, shot.rig.cameras, found.gain, found.offset)
-
-
-def in_bytes(panorama: Float[Tensor, "1 3 H W"]) -> UInt8[np.ndarray, "H W 3"]:
-    """A panorama in [-1, 1] in 8 bits."""
-    picture = to_uint8(panorama[0].float()).permute(1, 2, 0).cpu().numpy()
-    return np.ascontiguousarray(picture)
 
 
 def turned(rig: Rig, found: Calibrated | None) -> Rig:

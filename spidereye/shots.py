@@ -1,9 +1,11 @@
 """A shot: the pictures that a rig took at one moment, and the views in them with the cameras that
 fit them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from torch import Tensor
 from spidereye.camera import Camera, Crop
 from spidereye.errors import SpiderEyeError
 from spidereye.given_pictures import Picture, array_of, check_several, width_of
-from spidereye.pictures import resize_area, to_float
+from spidereye.pictures import PictureError, resize_area, to_float
 from spidereye.rig import Rig
 
 # Of one shot: in the rig's order, None for one that is missing, or by the names of the views.
@@ -108,10 +110,16 @@ def in_order(images: Images, rig: Rig) -> list[Picture | None]:
     return [images.get(label) for label in labels]
 
 
-def widths_of(images: Sequence[Picture | None]) -> list[int | None]:
+def widths_of(images: Sequence[Picture | None], labels: Sequence[str] = ()) -> list[int | None]:
     """Pixels across each picture, None for one that is missing; of files by their header.
-    Raises PictureError for a damaged one."""
-    return [None if image is None else width_of(image) for image in images]
+
+    labels: what they are called. Raises PictureError for a damaged one, SpiderEyeError for what is
+    no picture."""
+    made = []
+    for image, label in zip_longest(images, labels[: len(images)], fillvalue=""):
+        with _called(label):
+            made.append(None if image is None else width_of(image))
+    return made
 
 
 def present(images: Sequence[Picture | None], rig: Rig) -> tuple[list[Picture], Rig]:
@@ -159,11 +167,14 @@ def read_shot(images: Sequence[Picture], rig: Rig) -> Shot:
     images: one per file of the rig, in its order: paths, PIL images or arrays [h, w, 3] uint8, of
     any size; lenses are rescaled to it. Views that are crops share a file. Files may be grey, have
     transparency or 16 bits.
-    Raises SpiderEyeError for a wrong number of pictures or a wrong shape.
+    Raises SpiderEyeError for a wrong number of pictures, a wrong shape and what is no picture.
     """
     files = files_of(rig)
     _check_number(images, rig, files)
-    arrays = [array_of(image) for image in images]
+    arrays = []
+    for image, label in zip(images, file_labels(rig), strict=True):
+        with _called(label):
+            arrays.append(array_of(image))
     _check_order(arrays, rig)
     crops, cameras = [], []
     for camera, file in zip(rig.cameras, files, strict=True):
@@ -180,6 +191,17 @@ def read_shot(images: Sequence[Picture], rig: Rig) -> Shot:
         crops.append(Crop(file, *part, width, height))
         cameras.append(camera)
     return Shot(tuple(arrays), tuple(crops), replace(rig, cameras=tuple(cameras)))
+
+
+@contextmanager
+def _called(label: str) -> Iterator[None]:
+    """Errors about pictures that are no files, which have names, tell which view's they are."""
+    try:
+        yield
+    except PictureError:
+        raise
+    except SpiderEyeError as error:
+        raise SpiderEyeError(f"{label}: {error}" if label else str(error)) from error.__cause__
 
 
 def files_of(rig: Rig) -> list[int]:

@@ -78,19 +78,12 @@ class SteadyCalibration:
             return None
         now, model = self._now or self._unrefined(), self._stitcher.by_model
         pairs = enumerate(files_of(self._stitcher.rig))
-        there = [number for number, file in pairs if images[file] is not None]
+        names = self._stitcher.rig.names
+        there = [names[number] for number, file in pairs if images[file] is not None]
         if model is not None and not model.takes_any_rig:  # which gets black ones for the others
-            there = list(range(len(now.cameras)))
-        return replace(
-            now,
-            views=[],
-            cameras=tuple(now.cameras[number] for number in there),
-            gain=now.gain[there],
-            offset=now.offset[there],
-            misalignment=self._poses.misalignment,
-            blank=tuple(there.index(number) for number in now.blank if number in there),
-            unlike=(),
-        )
+            there = names
+        left = self._poses.misalignment
+        return replace(now.among(there), views=[], misalignment=left, unlike=())
 
     def state(self) -> dict[str, Tensor]:
         """What the next frame depends on, for `restore`; nothing before the first."""

@@ -1,11 +1,12 @@
 """What to stitch and how, as the commands say it; and the stitcher that does."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from spidereye.errors import SpiderEyeError
-from spidereye.natural_size import natural_width
+from spidereye.natural_size import WIDEST, natural_width
 from spidereye.precision import device_named
 from spidereye.released import RELEASED, released
 from spidereye.rig import Rig, spider4
@@ -17,7 +18,6 @@ from spidereye.view_sampling import KERNELS
 from spidereye.whole_files import check_place
 
 MISSING = "-"  # in place of a picture
-_WIDEST = 16384  # pixels of a panorama: wider ones do not fit into the memory of most machines
 _NOTHING = "none"  # for --refine, where a checkpoint would refine
 
 
@@ -113,9 +113,9 @@ class StitchJob:
 
     def check_output(self) -> None:
         """SpiderEyeError for files to write that are pictures of the job or have no place."""
-        given = {picture.resolve() for picture in self.pictures if picture is not None}
+        given = {os.path.realpath(picture) for picture in self.pictures if picture is not None}
         for path in filter(None, (self.output, self.mask)):
-            if path.resolve() in given:
+            if os.path.realpath(path) in given:
                 raise SpiderEyeError(f"{path} is one of the views: name another file to write")
             check_place(path)
 
@@ -125,11 +125,12 @@ class StitchJob:
             raise SpiderEyeError("every picture is missing (-): give at least one")
         if self.batch:
             return
-        before: set[Path] = set()
+        before: set[str] = set()
         for picture in given:
-            if picture.resolve() in before:
+            place = os.path.realpath(picture)  # which stands links that lead in a circle
+            if place in before:
                 raise SpiderEyeError(f"{picture} is given twice: every view has a file of its own")
-            before.add(picture.resolve())
+            before.add(place)
 
     def _check_left_alone(self, options: Sequence[str], why: str) -> None:
         """SpiderEyeError for options that are given though nothing would come of it."""
@@ -146,10 +147,10 @@ def size_from(text: str, name: str = "--size") -> tuple[int, int]:
         size = int(width), int(height) if times else int(width) // 2
     except ValueError:
         size = (0, 0)
-    if size[0] < 2 or size[0] != 2 * size[1] or size[0] > _WIDEST:
+    if size[0] < 2 or size[0] != 2 * size[1] or size[0] > WIDEST:
         raise SpiderEyeError(
             f"{name} is that of a 2:1 panorama in pixels, as 1024x512 or 1024, and at most "
-            f"{_WIDEST} wide, got {text!r}"
+            f"{WIDEST} wide, got {text!r}"
         )
     return size
 
@@ -166,7 +167,7 @@ def model_stitcher(job: StitchJob) -> Stitcher:
     """The stitcher of a checkpoint."""
     own = job.rig is None and not job.describes_lens
     stitcher = Stitcher.load(
-        job.checkpoint or RELEASED,
+        released()[RELEASED] if job.checkpoint is None else job.checkpoint,
         "ema" if job.weights == "ema" else "raw",
         job.device,
         rig=None if own else rig_of(job),
@@ -191,7 +192,7 @@ def geometric_stitcher(job: StitchJob, rig: Rig, widths: Sequence[int | None]) -
     rig: `rig_of` the job.   widths: of its pictures in pixels, None where one is missing."""
     size = job.size
     if size is None:
-        width = min(natural_width(rig, widths), _WIDEST)
+        width = min(natural_width(rig, widths), WIDEST)
         size = width, width // 2
     return Stitcher.geometric(
         rig,

@@ -128,7 +128,7 @@ def _outputs(
     folder = job.output
     for shot in shots:
         for path in shot.paths:
-            if folder.resolve() in path.resolve().parents:
+            if Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents:
                 raise SpiderEyeError(f"{path} lies in the output folder {folder}; choose another")
     common = Path(os.path.commonpath([Path(shot.name).absolute().parent for shot in shots]))
     found: dict[str, tuple[Path, ...]] = {}

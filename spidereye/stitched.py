@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from numbers import Integral
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -44,7 +45,7 @@ class Correction:
     turned: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no one answer to whether they are equal
 class Panorama:
     """picture: 8-bit RGB, smoothly filled where nothing is seen (a model's own where there is one).
     count: how many views see each pixel; a model's, of those that show anything.
@@ -91,8 +92,10 @@ class ReadyShot:
         """A shot's pictures read, and calibrated by `refine` unless it is known what that finds.
 
         reference: number of the view whose exposure and pose stay; None: the mean of all.
-        all_views: a view that is missing is a black one, for networks of a fixed number of views.
-        Raises SpiderEyeError for a wrong number or shape of pictures, and where all are missing.
+        found: of the views that there are, or more.   all_views: a view that is missing is a black
+        one, for networks of a fixed number of views.
+        Raises SpiderEyeError for a wrong number or shape of pictures, where all are missing, and
+        for a `found` of other views.
         """
         listed = in_order(images, rig)
         there, seeing = present(listed, rig)
@@ -100,6 +103,8 @@ class ReadyShot:
         missing = tuple(camera.name for camera, file in pairs if listed[file] is None)
         if all_views:
             there, seeing = with_black(listed, rig), rig
+        if found is not None:
+            found = found.among(seeing.names)
         notes = ()
         if reference is not None and rig.names[reference] in missing:
             notes = (
@@ -135,13 +140,23 @@ class ReadyShot:
         return Panorama(picture, count, corrections, left, tuple(said))
 
 
-def check_sampling(by_model: bool, steps: int | None, seed: int) -> None:
-    """Raises SpiderEyeError for fewer steps than 1, a negative seed, and for either without a
-    model."""
+def checked_sampling(by_model: bool, steps: object, seed: object) -> tuple[int | None, int]:
+    """Steps, None for what is configured, and seed, as they are. Raises SpiderEyeError for fewer
+    steps than 1, a negative seed, for what is no whole number, and for either without a model."""
     if not by_model and (steps is not None or seed):
         raise SpiderEyeError("steps and seed go with a model: the stitch has no networks")
-    if seed < 0 or (steps is not None and steps < 1):
-        raise SpiderEyeError(f"steps are 1 or more, seed is 0 or more; got {steps} and {seed}")
+    count, start = None if steps is None else _whole(steps), _whole(seed)
+    if start < 0 or (count is not None and count < 1):
+        raise SpiderEyeError(
+            f"steps are 1 or more, seed is 0 or more; got {steps} and {seed}: both "
+            "are whole numbers"
+        )
+    return count, start
+
+
+def _whole(number: object) -> int:
+    """Itself, or -1 for what is no whole number."""
+    return int(number) if isinstance(number, Integral) else -1
 
 
 def order_notes(shot: Shot, rig: Rig) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ Without refinement the second shot of a rig is much faster than the first: shot_
 what its cameras decide. Refined rotations are those of one shot, and so is what they decide.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -16,14 +16,14 @@ from spidereye.checkpoint import Weights
 from spidereye.config import Config
 from spidereye.errors import SpiderEyeError
 from spidereye.natural_size import checked_size, natural_width
-from spidereye.precision import device_named
+from spidereye.precision import as_ever, device_named
 from spidereye.recent import Recent
 from spidereye.rig import Rig, index_of_view
 from spidereye.rig_files import AnyRig, load_rig
-from spidereye.self_calibration import REFINEMENTS, Calibrated
+from spidereye.self_calibration import Calibrated, refinements
 from spidereye.shot_stitching import ModelStitch, ShotStitch
-from spidereye.shots import Images, in_order, widths_of
-from spidereye.stitched import Panorama, ReadyShot, check_sampling
+from spidereye.shots import Images, file_labels, in_order, widths_of
+from spidereye.stitched import Panorama, ReadyShot, checked_sampling
 from spidereye.stitching import BLENDS, Blend
 from spidereye.trained import Trained
 from spidereye.view_sampling import KERNELS, Kernel
@@ -40,11 +40,11 @@ class Stitcher:
     def __init__(
         self,
         rig: Rig,
-        size: tuple[int, int],
+        size: Sequence[int],
         trained: Trained | None = None,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         *,
-        refine: Sequence[str] | None = None,
+        refine: str | Iterable[str] | None = None,
         reference_view: str | None = None,
         blend: str = "feather",
         kernel: str = "lanczos",
@@ -55,28 +55,20 @@ class Stitcher:
         """See `geometric` and `load`. fits: panoramas are as fine as the pictures: see `fitted`."""
         self.rig, self.size, self.fits = rig, checked_size(size), fits
         self._sizes = Recent(_SIZES)
-        self._again = partial(
-            Stitcher, device=device, refine=refine, reference_view=reference_view,
-            precision=precision, compile=compile,
-        )  # fmt: skip
         self.origin = "geometric stitch" if trained is None else trained.origin
         self.device = device_named(device)
         self.config = Config() if trained is None else trained.config
-        # As commands have it: Python would take it for its letters.
-        refine = refine.replace(" ", "").split(",") if isinstance(refine, str) else refine
+        for name, value, choices in (("blend", blend, BLENDS), ("kernel", kernel, KERNELS)):
+            if value not in choices:
+                raise SpiderEyeError(f"{name} takes {', '.join(choices)}; got {value!r}")
         if refine is None:
             refine = () if trained is None else self.config.ssdd.refine
-        for name, values, choices in (
-            ("refine", refine, REFINEMENTS),
-            ("blend", [blend], BLENDS),
-            ("kernel", [kernel], KERNELS),
-        ):
-            for value in values:
-                if value not in choices:
-                    raise SpiderEyeError(f"{name} takes {', '.join(choices)}; got {value!r}")
-        self.refine = tuple(refine)
-        self.reference_view = reference_view
-        self.stitch = ShotStitch(size, cast(Kernel, kernel), cast(Blend, blend), self.device)
+        self.refine, self.reference_view = refinements(refine), reference_view
+        self._again = partial(
+            Stitcher, device=device, refine=self.refine, reference_view=reference_view,
+            precision=precision, compile=compile,
+        )  # fmt: skip
+        self.stitch = ShotStitch(self.size, cast(Kernel, kernel), cast(Blend, blend), self.device)
         self.trained = trained
         self.by_model: ModelStitch | None = None
         if trained is not None:
@@ -84,7 +76,7 @@ class Stitcher:
                 trained.ready(self.device, precision, compile),
                 trained.steps,
                 self.config,
-                size,
+                self.size,
                 self.device,
                 self.config.conditioner(),
                 precision,
@@ -96,12 +88,12 @@ class Stitcher:
         cls,
         checkpoint: str | Path,
         weights: Weights = "ema",
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         runs_dir: str = "runs",
         *,
         rig: AnyRig | None = None,
-        size: tuple[int, int] | None = None,
-        refine: Sequence[str] | None = None,
+        size: Sequence[int] | None = None,
+        refine: str | Iterable[str] | None = None,
         reference_view: str | None = None,
         precision: str = "fp32",
         compile: bool = False,
@@ -122,14 +114,14 @@ class Stitcher:
         Raises SpiderEyeError for what is no checkpoint of ours, bf16 where the device has none,
         compile, size or raw weights of an .onnx file, and sizes that the networks do not divide.
         """
-        trained = Trained.load(checkpoint, weights, runs_dir, device, precision)
+        trained = Trained.load(checkpoint, weights, runs_dir, str(device), precision)
         config = trained.config
         own = None if rig is None else load_rig(rig)
         trained.check_rig(own)
         # As its file describes it: pictures come at the calibration's size, crops in one file.
         rig = own or config.rig_of_file() or config.rig()
         if size is not None:
-            trained = trained.at_size(size)
+            trained = trained.at_size(checked_size(size, twice=False))
         return cls(
             rig, trained.config.panorama_size, trained, device,
             refine=refine, reference_view=reference_view, precision=precision, compile=compile,
@@ -140,19 +132,19 @@ class Stitcher:
     def geometric(
         cls,
         rig: AnyRig,
-        size: tuple[int, int],
+        size: Sequence[int],
         *,
-        refine: Sequence[str] = (),
+        refine: str | Iterable[str] = (),
         reference_view: str | None = None,
         blend: str = "feather",
         kernel: str = "lanczos",
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
     ) -> "Stitcher":
         """A stitcher without a model.
 
         rig: or its name or file.   size: (W, H) of the panorama in pixels, W = 2H.
         refine: what the overlaps of each shot correct, of "gain" (colours: gain and offset per view
-        and channel) and "rotation".
+        and channel) and "rotation"; "none" is nothing.
         reference_view: name of the view whose exposure and pose are the panorama's; None: the mean
         of all.   blend: feather, multiband or none (every pixel from one view).
         kernel: lanczos, bicubic or bilinear.
@@ -170,7 +162,8 @@ class Stitcher:
         if not self.fits or trained is None:
             return self
         rig = self._rig(rig)
-        width = trained.fitting_width(natural_width(rig, widths_of(in_order(images, rig))))
+        widths = widths_of(in_order(images, rig), file_labels(rig))
+        width = trained.fitting_width(natural_width(rig, widths))
         size = width, width // 2
         return self._sizes.find(
             str(width), lambda: self._again(self.rig, size, trained.at_size(size))
@@ -196,8 +189,9 @@ class Stitcher:
         for one that is missing; or by the names of the views, those left out being missing.
         rig: another than the stitcher's own, or its name or file; for a model where its fusion is
         spherical.   steps: of the sampler; None: as configured.   seed: of its noise.
-        found: what self-calibration is known to find (`calibrate`), for shots that share it; None:
-        it is asked of this shot, where `refine` says so.
+        found: what self-calibration is known to find (`calibrate`), for shots that share it, of the
+        views there are or more, by their names; None: it is asked of this shot, where `refine` says
+        so.
         Raises SpiderEyeError for a wrong number or shape of pictures, where all are missing, and
         for networks that take cameras where these see next to nothing.
         """
@@ -206,7 +200,7 @@ class Stitcher:
     @torch.inference_mode()
     def batch(
         self,
-        shots: Sequence[Images],
+        shots: Iterable[Images],
         rig: AnyRig | None = None,
         steps: int | None = None,
         seed: int = 0,
@@ -214,7 +208,8 @@ class Stitcher:
     ) -> list[Panorama]:
         """The panoramas of several shots of one rig, which the networks make together: what each
         would be alone, to the rounding of sums. Parameters and errors as for one shot."""
-        rig = self._rig(rig)
+        rig, shots = self._rig(rig), list(shots)
+        steps, seed = checked_sampling(self.by_model is not None, steps, seed)
         if self.fits:
             sized = [self.fitted(images, rig) for images in shots]
             made: dict[int, Panorama] = {}
@@ -223,25 +218,25 @@ class Stitcher:
                 some = one.batch([shots[number] for number in numbers], rig, steps, seed, found)
                 made |= zip(numbers, some, strict=True)
             return [made[number] for number in range(len(shots))]
-        check_sampling(self.by_model is not None, steps, seed)
-        read = [self._read(images, rig, found, self.refine) for images in shots]
-        if self.by_model is None:
-            return [self._by_geometry(shot) for shot in read]
-        return self._by_model(self.by_model, read, steps, seed)
+        with as_ever(self.device):
+            read = [self._read(images, rig, found, self.refine) for images in shots]
+            if self.by_model is None:
+                return [self._by_geometry(shot) for shot in read]
+            return self._by_model(self.by_model, read, steps, seed)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # what is found is people's own, and they may change tensors of this mode
     def calibrate(
-        self, images: Images, rig: AnyRig | None = None, refine: Sequence[str] | None = None
+        self, images: Images, rig: AnyRig | None = None, refine: str | Iterable[str] | None = None
     ) -> Calibrated | None:
         """What self-calibration finds in a shot of all views, as `found` takes it.
 
         refine: in place of the stitcher's own; where that is nothing, so is what is found, None.
         Other parameters and errors as for a panorama."""
-        refine = self.refine if refine is None else refine
-        if not refine:
+        what = self.refine if refine is None else refinements(refine)
+        if not what:
             return None
-        rig = self._rig(rig)
-        return self._read(images, rig, None, refine).found
+        with as_ever(self.device):
+            return self._read(images, self._rig(rig), None, what).found
 
     def _rig(self, given: AnyRig | None) -> Rig:
         """That of a call: the stitcher's own where none is given."""

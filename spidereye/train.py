@@ -58,7 +58,7 @@ def train(config: Config, resume_command: str = "") -> Path:
     """Train as configured; returns the run folder.
 
     An existing runs/jobs/<run_name>/last is resumed. Raises SpiderEyeError for what the user can
-    mend, and for a loss that is not finite (the last good checkpoint stays).
+    mend, and for a loss or gradient that is not finite (the last good checkpoint stays).
     """
     refuse_idle_training(config)
     accelerator = build_accelerator(config)
@@ -121,6 +121,7 @@ def train(config: Config, resume_command: str = "") -> Path:
             f"what is left of epoch {state.epoch} fills no step as it is configured now",
         )
         state.epoch, state.batch = state.epoch + 1, 0
+    log.describe(config_to_dict(config))
     again = f"to resume: {resume_command}" if resume_command else "the same call resumes"
     say(accelerator, f"{total} steps; Ctrl-C saves and stops; {again}")
     samples = loader(train_data, batches, workers)
@@ -142,10 +143,14 @@ def train(config: Config, resume_command: str = "") -> Path:
                         config.training.first_step,
                     )  # fmt: skip
                     terms = module(given, panorama, draws)
-                    _check_finite(terms, state, batch, last)
+                    _check_finite("loss", terms, state, batch, last)
                     accelerator.backward(terms["total"])
                     if accelerator.sync_gradients:
-                        accelerator.clip_grad_norm_(module.parameters(), config.training.grad_clip)
+                        clip = config.training.grad_clip
+                        norm = accelerator.clip_grad_norm_(module.parameters(), clip)
+                        if scaler is None:  # one leaves such a step out by itself
+                            known = {"gradient": cast(Tensor, norm), **terms}
+                            _check_finite("gradient", known, state, batch, last)
                     wrapped.step()
                     wrapped.zero_grad()
                 _add(state, terms)
@@ -227,13 +232,17 @@ def _save_due(config: Config, state: TrainingState) -> bool:
     return frequency is not None and state.step % frequency == 0
 
 
-def _check_finite(terms: dict[str, Tensor], state: TrainingState, batch: Batch, last: Path) -> None:
-    if math.isfinite(terms["total"].item()):
+def _check_finite(
+    what: str, terms: dict[str, Tensor], state: TrainingState, batch: Batch, last: Path
+) -> None:
+    """Raises SpiderEyeError where the term is not finite, before a step that would spoil the
+    weights. what: its name in words."""
+    if math.isfinite(terms["total" if what == "loss" else what].item()):
         return
     values = ", ".join(f"{name}={value.item():g}" for name, value in terms.items())
     kept = f"the last good checkpoint is {last}" if is_checkpoint(last) else "none was saved yet"
     raise SpiderEyeError(
-        f"the loss is not finite at step {state.step + 1}: {values}; batch: "
+        f"the {what} is not finite at step {state.step + 1}: {values}; batch: "
         f"{', '.join(batch.names)}; {kept}; look at these files, or lower training.lr"
     )
 

@@ -138,9 +138,10 @@ class _SoundTrack:
     def __init__(self, container: Any, sound: Sound):
         self._sound = sound
         try:
-            self._input = av.open(str(sound.path))
+            self._input = av.open(str(sound.path.absolute()))  # 12:30.mp4 would be a protocol
         except (FFmpegError, OSError) as error:
-            raise SpiderEyeError(f"{sound.path}: its sound cannot be read: {error}") from error
+            reason = error.strerror or error
+            raise SpiderEyeError(f"{sound.path}: its sound cannot be read: {reason}") from error
         if not self._input.streams.audio:
             raise SpiderEyeError(f"{sound.path} has no sound; name another view or none")
         stream = self._input.streams.audio[0]
@@ -221,7 +222,7 @@ class _SoundTrack:
 def _packets(path: Path, codec: str) -> Iterator[Packet]:
     """The encoded pictures of an MP4, as an encoder gives them: with start codes in place of the
     lengths that MP4 has."""
-    with av.open(str(path)) as container:
+    with av.open(str(path.absolute())) as container:
         stream = container.streams.video[0]
         filters = None
         if codec in _WITH_LENGTHS:
@@ -234,7 +235,7 @@ def _packets(path: Path, codec: str) -> Iterator[Packet]:
 def has_sound(path: Path) -> bool:
     """Whether a video holds sound."""
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path.absolute())) as container:
             return bool(container.streams.audio)
     except (FFmpegError, OSError):
         return False

@@ -7,6 +7,7 @@ these views, and `views.json` with what they were made with. A file newer than i
 """
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,7 +165,7 @@ def _outputs(
     outputs: dict[Path, list[Path]] = {}
     taken = {folder / f"{file.name}_mask.png": "a mask" for file in files}
     for path in panoramas:
-        if folder.resolve() in path.resolve().parents:
+        if Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents:
             raise SpiderEyeError(f"{path} lies in the output folder {folder}; choose another -o")
         outputs[path] = [folder / f"{path.stem}_{file.name}{suffix}" for file in files]
         for output in outputs[path]:

@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 from spidereye.errors import SpiderEyeError
 
+_MOST_LETTERS = 50  # of a name that its temporary has too: of up to 4 bytes each, of 255 in all
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
@@ -19,7 +21,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     OSErrors pass as they are.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_beside(path)
     try:
         with temporary.open("xb") as file:
             yield file
@@ -28,6 +30,11 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new name, hidden and free, for what is renamed to `path` once it is whole."""
+    return path.with_name(f".{path.name[:_MOST_LETTERS]}.{secrets.token_hex(4)}.tmp")
 
 
 def write_whole(path: Path, data: str | bytes) -> None:
@@ -42,10 +49,10 @@ def write_whole(path: Path, data: str | bytes) -> None:
 def check_place(path: Path) -> None:
     """Raises SpiderEyeError where no file can be written at `path`: for before the work that makes
     it, which would be lost."""
-    if path.is_dir():
-        raise SpiderEyeError(f"{path} is a folder: name a file in it")
-    nearest = next(folder for folder in path.absolute().parents if folder.exists())
     try:
+        if path.is_dir():
+            raise SpiderEyeError(f"{path} is a folder: name a file in it")
+        nearest = next(folder for folder in path.absolute().parents if folder.exists())
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:

@@ -99,3 +99,10 @@ def test_nothing_names_a_machine_or_needs_torchvision():
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"^\s*(import|from) torchvision", text, re.M), path
         assert not any(f"{folder}/" in text for folder in here), path
+
+
+def test_type_checkers_know_what_the_package_has():
+    """py.typed says that it is typed, and what has no name in it is an error to them."""
+    assert (PACKAGE / "py.typed").is_file()
+    for node in ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")).body:
+        assert not isinstance(node, ast.FunctionDef) or node.name != "__getattr__"

@@ -72,6 +72,13 @@ DAMAGE = [
     ("t.txt", samples.OCAMCALIB, "5 -2.09", "5 -3.09", "line 7: .*contradict each other"),
     (
         "t.txt",
+        samples.OCAMCALIB,
+        "5 -2.091800e+02 0.000000e+00 2.046100e-03 -3.155600e-06 1.193100e-08",
+        f"205 -2.091800e+02 0 2.046100e-03 -3.155600e-06 1.193100e-08{' 0' * 200}",
+        "line 15: .*at most 20 coefficients, got 205",
+    ),
+    (
+        "t.txt",
         samples.OCAMCALIB + samples.OCAMCALIB_POSE,
         "0.8 0 0.6",
         "0.8 0 0.9",

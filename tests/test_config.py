@@ -7,7 +7,14 @@ import pytest
 import yaml
 
 from spidereye.config import Config
-from spidereye.config_files import config_from_dict, config_names, config_to_dict, load_config
+from spidereye.config_files import (
+    config_from_dict,
+    config_names,
+    config_to_dict,
+    load_config,
+    quoted,
+    readable,
+)
 from spidereye.errors import SpiderEyeError
 from spidereye.rig import NAMED_RIGS, Rig, spider4
 from spidereye.rig_files import write_rig
@@ -117,6 +124,19 @@ def test_a_config_of_ones_own(tmp_path):
         ("distill_teacher=true", "distill_teacher"),
         ("task=play", "train, eval"),
         ("+new=1", "key=value"),
+        ("ssdd.decoder_image_size=[0,0]", r"with W = 2H > 0, got \[0, 0\]"),
+        ("ssdd.decoder_image_size=[-64,-32]", r"with W = 2H > 0, got \[-64, -32\]"),
+        ("dataset.xi=inf", r"dataset\.xi must be finite, got inf"),
+        ("dataset.f_pix=inf", r"dataset\.f_pix must be finite"),
+        ("dataset.rotation_jitter=nan", r"dataset\.rotation_jitter must be finite, got nan"),
+        ("dataset.cameras.blur=nan", r"dataset\.cameras\.blur must be finite"),
+        ("dataset.off_centre=[0,inf]", r"dataset\.off_centre must be finite, got \[0\.0, inf\]"),
+        ("losses.kl=nan", r"losses\.kl must be finite"),
+        ("training.weight_decay=nan", r"training\.weight_decay must be finite"),
+        ("ssdd.sphere_radii=[nan]", r"sphere_radii are one or more metres above 0"),
+        ("dataset.shards_train=/", r"dataset\.shards_train='/' names no shard"),
+        ("dataset.shards_val=", r"dataset\.shards_val='' names no shard"),
+        ("training.trackers=[ä]", r"quote what has other signs"),
         ("nonsense", "nonsense"),
     ],
 )
@@ -138,6 +158,42 @@ def test_what_cannot_work_in_spidereye360(override, words):
     assert load_config("SpiderEye360", given).ssdd.unseen == "expected"
     with pytest.raises(SpiderEyeError, match=words):
         load_config("SpiderEye360", [*given, override])
+
+
+@pytest.mark.parametrize("size", ["[0,0]", "[-64,-32]"])
+def test_a_spherical_panorama_has_a_size_too(size):
+    with pytest.raises(SpiderEyeError, match="W = 2H > 0"):
+        load_config("SpiderEye360", [f"ssdd.decoder_image_size={size}"])
+
+
+def test_parts_of_what_is_null_are_named():
+    """OmegaConf fails an assertion on them."""
+    saved = config_to_dict(load_config("quickstart", []))
+    for override in ("aux_losses.repa.n_layers=3", "aux_losses.repa={n_layers:3}"):
+        for made in (
+            lambda: load_config("quickstart", [override]),  # noqa: B023
+            lambda: config_from_dict(saved, [override]),  # noqa: B023
+        ):
+            with pytest.raises(SpiderEyeError, match=r"aux_losses\.repa is null here") as caught:
+                made()
+            assert str(caught.value).startswith(override)
+    with pytest.raises(SpiderEyeError, match=r"aux_losses\.repa is null here"):
+        load_config("SpiderEye", ["aux_losses.repa=null", "aux_losses.repa.n_layers=3"])
+
+
+@pytest.mark.parametrize(
+    "value", ["w/dä", "a=b", "~/it's", "C:\\x(1)", "a#b;c\\", "s-{000..012}.tar?x=1&y"]
+)
+def test_values_that_hydras_grammar_does_not_know_are_taken_as_they_are(value):
+    saved = config_to_dict(Config())
+    for config in (
+        load_config("SpiderEye", [f"dataset.root={value}"]),
+        load_config("SpiderEye", [f"dataset.root={quoted(value)}"]),
+        config_from_dict(saved, [f"dataset.root={value}"]),
+    ):
+        assert config.dataset.root == value
+    assert readable("dataset.root=${oc.env:HOME}") == "dataset.root=${oc.env:HOME}"
+    assert readable("ssdd.compile=true") == "ssdd.compile=true"
 
 
 def test_little_coverage_is_told_by_what_decides_it(tmp_path):

@@ -2,10 +2,14 @@
 
 import json
 import math
+import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from test_sources import shut
 from typer.testing import CliRunner
 
 from spidereye.data_check import check_files
@@ -258,3 +262,72 @@ def test_shards_command(folder, tmp_path):
     assert printed == f"{len(tars)} shards in {tmp_path / 'out'}\n" and len(tars) > 2
     with pytest.raises(SpiderEyeError, match="'20 miles' is not a size"):
         run("shards", tmp_path / "split", "-o", tmp_path / "out", "--shard-size", "20 miles")
+
+
+def test_check_complains_of_folders_that_cannot_be_listed(folder, monkeypatch):
+    shut(folder / "room", monkeypatch)
+    output = run("check", folder, code=1)
+    assert f"{folder}/room: the folder cannot be listed: Permission denied\n" in output
+    assert "6 pictures with 6 usable panoramas; 1 bad: 1 unreadable" in output
+    for command in (["split", folder, "-o", folder.parent / "out"], ["stats", folder]):
+        with pytest.raises(SpiderEyeError, match="room: the folder cannot be listed"):
+            run(*command)
+    shut(folder, monkeypatch)
+    with pytest.raises(SpiderEyeError, match="all: the folder cannot be listed"):
+        run("check", folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes among files")
+def test_check_does_not_wait_for_pipes(folder):
+    os.mkfifo(folder / "pipe.png")
+    assert "8 pictures with 8 usable panoramas; all good" in run("check", folder)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("size", [(64, 32), (500, 250)])
+def test_check_finds_jpegs_that_end_early_behind_an_end_marker(folder, progressive, size):
+    """Decoders fill them with grey."""
+    smooth = np.random.default_rng(5).integers(0, 256, (4, 8, 3), dtype=np.uint8)
+    whole = Image.fromarray(smooth).resize(size, Image.Resampling.BICUBIC)
+    for name, rows in (("plain", 0), ("restarts", 1)):
+        whole.save(folder / f"{name}.jpg", progressive=progressive, restart_marker_rows=rows)
+    Image.new("RGB", size, (128, 128, 128)).save(folder / "grey.jpg", progressive=progressive)
+    data = (folder / "plain.jpg").read_bytes()
+    (folder / "trailer.jpg").write_bytes(data + b"and a film" + data)
+    assert "12 pictures with 12 usable panoramas; all good" in run("check", folder, "--decode")
+    (folder / "cut.jpg").write_bytes(data[: -len(data) // 8] + b"\xff\xd9")
+    output = run("check", folder, "--decode", code=1)
+    assert f"{folder}/cut.jpg: its data ends before the picture does\n" in output
+    assert "13 pictures with 12 usable panoramas; 1 bad: 1 damaged inside" in output
+    shards = folder.parent / "shards"
+    shards.mkdir()
+    with tarfile.open(shards / "0.tar", "w") as tar:
+        tar.add(folder / "cut.jpg", "cut.jpg")
+    assert "0.tar/cut.jpg: its data ends before" in run("check", shards, "--decode", code=1)
+
+
+def test_check_finds_zeros_that_end_a_jpeg_early(folder):
+    whole = Image.fromarray(picture(3, (32, 16))).resize((256, 128), Image.Resampling.BICUBIC)
+    whole.save(folder / "zeros.jpg")
+    data = bytearray((folder / "zeros.jpg").read_bytes())
+    quarter = len(data) // 4
+    data[quarter : 3 * quarter] = bytes(2 * quarter)
+    (folder / "zeros.jpg").write_bytes(data)
+    assert "zeros.jpg: its data ends before" in run("check", folder, "--decode", code=1)
+
+
+def test_names_that_are_no_text_are_split(folder):
+    """Their place could not be hashed."""
+    write_picture(folder / "a\udcff.png", picture(9))
+    out = folder.parent / "out"
+    run("split", folder, "-o", out, "--places", "file")
+    assert len([*out.glob("*/a\udcff.png")]) == 1
+
+
+def test_stats_and_split_stand_links_that_lead_nowhere(folder):
+    (folder / "gone.png").symlink_to("nowhere.png")
+    (folder / "loop.png").symlink_to("loop.png")
+    assert measure(folder)["all"].count == 8
+    items = assign(folder, 0.3, 0, "file")
+    assert sum(write_split(items, folder.parent / "out", link=True).values()) == 10
+    assert not write_split(items, folder.parent / "out", link=True).total()

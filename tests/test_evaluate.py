@@ -11,17 +11,19 @@ import pytest
 import torch
 from conftest import tiny_settings
 from PIL import Image
+from safetensors.torch import save_file
 
 from spidereye import jobs, stitch_rows
 from spidereye.config_files import load_config
 from spidereye.errors import SpiderEyeError
-from spidereye.jobs import evaluate_checkpoint, evaluate_stitch, run_evaluation
+from spidereye.jobs import evaluate_checkpoint, evaluate_stitch, row_of, run_evaluation
 from spidereye.judges import Judges
 from spidereye.metrics import METRICS
 from spidereye.protocols import PROTOCOLS
 from spidereye.self_calibration import Calibrated
 from spidereye.stitch_rows import refinements
 from spidereye.train import train
+from spidereye.weights import Found
 
 ALL = f"evaluation.protocols=[{','.join(PROTOCOLS)}]"
 
@@ -110,6 +112,19 @@ def test_raw_and_ema_are_evaluated_as_asked_and_named(tiny_overrides, trained):
     log = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     last = [e for e in log if e.get("method") == "model (ema)"][-1]
     assert last["PSNR"] == pytest.approx(ema["model (ema)"]["PSNR"])
+
+
+def test_a_file_with_one_unnamed_set_of_weights_has_a_row_without_a_name(
+    tiny_overrides, trained, tmp_path
+):
+    flat = tmp_path / "flat.safetensors"
+    flat.write_bytes((trained / "last" / "raw.safetensors").read_bytes())
+    given = [*tiny_overrides, f"ssdd.checkpoint={flat}", "evaluation.protocols=[clean]"]
+    assert next(iter(evaluation(given, "flat")["clean"]["table"])) == "model"
+    both = tmp_path / "both.safetensors"
+    save_file({"model.x": torch.zeros(1), "ema.ema_model.x": torch.ones(1)}, both)
+    assert row_of(Found(both), "raw") == "model (raw)"
+    assert row_of(Found(both), "ema") == "model (ema)"
 
 
 def test_the_table_has_every_metric_and_explains_what_is_missing(

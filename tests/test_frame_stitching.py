@@ -12,6 +12,7 @@ from spidereye import rotation
 from spidereye.camera import Camera, Crop
 from spidereye.errors import SpiderEyeError
 from spidereye.frame_stitching import FramePlan
+from spidereye.frame_tiles import in_eight_bits, shares_of
 from spidereye.lenses import UCM
 from spidereye.lenses.families import family
 from spidereye.panorama import panorama_rays
@@ -291,3 +292,11 @@ def test_bad_input_is_an_error_that_says_what_was_expected():
     huge = Camera("huge", UCM.create(9e3, 0.9, 40000, 8), rotation.from_degrees(0, 0), ORIGIN)
     with pytest.raises(SpiderEyeError, match="huge is 40000x8 pixels"):
         FramePlan.for_cameras([huge], 1024, 2048)
+
+
+def test_more_views_than_eight_bits_count_are_255():
+    front, _ = two_lenses(side=8)
+    cameras = [replace(front, name=f"{number}") for number in range(257)]
+    _, count = shares_of(cameras, 4, 8, (4, 8), math.inf, False)
+    assert count.max() == 255 and set(np.unique(count)) == {0, 255}
+    assert in_eight_bits(torch.tensor([[0, 255, 256, 300]])).tolist() == [[0, 255, 255, 255]]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 
+from spidereye.errors import SpiderEyeError
 from spidereye.lenses.newton import first_root, invert, tabulate
 
 
@@ -64,6 +65,13 @@ def test_gradients_are_those_of_the_inverse():
     torch.asin((exact / exact_scale[:, None])[valid]).sum().backward()
     torch.testing.assert_close(values.grad, exact.grad)
     torch.testing.assert_close(scale.grad, exact_scale.grad)
+
+
+@pytest.mark.parametrize("rest", [[math.nan], [1.0, math.inf], [1e300, 0.0]])
+def test_coefficients_that_are_not_finite_are_refused(rest):
+    """LAPACK's eigenvalues of such a matrix end the process, where they are many."""
+    with pytest.raises(SpiderEyeError, match="too large to compute with"):
+        first_root(torch.tensor([1e-300, *rest], dtype=torch.float64), 5.0)
 
 
 @settings(max_examples=60, deadline=None)

@@ -54,3 +54,9 @@ def test_the_split_is_stable_and_of_the_asked_share():
     # Values seen once: another machine or version must not deal the places anew.
     drawn = [split_of(place, 7, 0.5) for place in ("foo", "bar", "baz", "kiara")]
     assert drawn == ["train", "train", "val", "val"]
+
+
+def test_names_that_are_no_text_have_a_split_too():
+    """Bytes that are not UTF-8 come from the system as surrogates."""
+    drawn = {split_of(f"place\udcff{number}", 0, 0.5) for number in range(20)}
+    assert drawn == {"train", "val"}

@@ -12,7 +12,7 @@ from spidereye.layers import Recomputing
 from spidereye.losses import LossWeights, TrainingLoss, training_draws
 from spidereye.model import SpiderEyeModel
 from spidereye.pictures import to_uint8
-from spidereye.precision import check_precision, computing_in, has_bfloat16
+from spidereye.precision import check_precision, computing_in, device_named, has_bfloat16
 from spidereye.rig import spider4
 from spidereye.setup import checkpoint_activations
 
@@ -80,3 +80,10 @@ def test_recomputing_keeps_less_and_gives_the_same_gradients(fusion):
     assert kept[1] < 0.5 * kept[0]
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_devices_of_other_kinds_are_refused():
+    for wrong in ("mps", "xpu", "vulkan", "meta", "gpu", torch.device("meta")):
+        with pytest.raises(SpiderEyeError, match="device is cpu, cuda, cuda:1 …, got"):
+            device_named(wrong)
+    assert device_named("cpu") == device_named(CPU) == CPU

@@ -258,3 +258,21 @@ def test_the_file_in_the_documentation_is_one(tmp_path):
     assert rig.names == ("front", "back") and rig.sphere_radius == 3
     for model in LENSES:
         assert f"| `{model}` |" in text
+
+
+def test_what_cannot_be_a_file_is_no_rig(monkeypatch):
+    text = "spidereye_rig: 1\nviews:\n" + "- name: front\n" * 30
+    with pytest.raises(
+        SpiderEyeError, match=r"neither a rig file nor a named rig.*spider4"
+    ) as told:
+        load_rig(text)
+    assert "\n" not in str(told.value) and len(str(told.value)) < 200
+    with pytest.raises(SpiderEyeError, match=r"^'views:\\nname: front'… is neither"):
+        load_rig("views:\nname: front")
+
+    def refused(path: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refused)
+    with pytest.raises(SpiderEyeError, match=r"^locked/rig\.yaml is neither .*Permission denied$"):
+        load_rig("locked/rig.yaml")

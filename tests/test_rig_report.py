@@ -205,3 +205,17 @@ def test_convert_refuses_what_cannot_be(tmp_path, monkeypatch, arguments, messag
     with pytest.raises(SpiderEyeError, match=re.escape(message)):
         CliRunner().invoke(app, ["rig", "convert", "k.yaml", *arguments], catch_exceptions=False)
     assert [path.name for path in tmp_path.iterdir()] == ["k.yaml"]
+
+
+def test_names_that_are_no_text_and_dollars_are_drawn(tmp_path):
+    path = tmp_path / "r\udcff$^$.yaml"
+    write_rig(dual(190), path)
+    check_rig(str(path))
+    assert (tmp_path / "r\udcff$^$_coverage.png").exists()
+
+
+def test_convert_stands_links_that_lead_in_a_circle(tmp_path):
+    loop = tmp_path / "loop.yaml"
+    loop.symlink_to("loop.yaml")
+    with pytest.raises(SpiderEyeError, match=r"loop\.yaml cannot be read: Too many levels"):
+        run("convert", loop, "-o", tmp_path / "rig.yaml")

@@ -270,7 +270,7 @@ def test_a_single_view_and_odd_shapes_are_no_trouble():
 
 
 def test_an_unknown_refinement_names_the_choices():
-    with pytest.raises(SpiderEyeError, match="gain and rotation, got 'foo'"):
+    with pytest.raises(SpiderEyeError, match="refine takes gain, rotation; got 'foo'"):
         self_calibrate([], [], ("foo",))
 
 

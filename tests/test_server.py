@@ -481,3 +481,14 @@ def test_names_of_models_and_rigs(tmp_path):
             _by_name(option, pairs, own)
     models = Models.load({}, {"car": str(tmp_path / "car.yaml")})
     assert models.default == "geometric" and models.rig("car").names == NAMES
+
+
+def test_a_checkpoint_whose_name_has_an_equals_sign(tmp_path, monkeypatch):
+    from spidereye.serve_command import _named
+
+    monkeypatch.chdir(tmp_path)
+    assert _named("lr=2", "model") == ("lr", "2")
+    Path("lr=2").mkdir()
+    assert _named("lr=2", "model") == ("lr=2", "lr=2")
+    Path("a=b.yaml").touch()
+    assert _named("a=b.yaml", Path("a=b.yaml").stem) == ("a=b", "a=b.yaml")

@@ -253,3 +253,41 @@ def test_scene_widths_and_cache():
 def test_sources_travel_to_worker_processes(root: Path):
     for source in (FolderSource(root, "train"), SceneSource("val", 2)):
         assert pickle.loads(pickle.dumps(source)).names == source.names
+
+
+def test_a_folder_that_cannot_be_listed_stops_all(root: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its panoramas were left out without a word."""
+    shut(root / "train" / "a", monkeypatch)
+    message = r"train/a: the folder cannot be listed: Permission denied"
+    for on_bad_file in ("stop", "skip"):
+        with pytest.raises(SpiderEyeError, match=message):
+            FolderSource(root, "train", on_bad_file=on_bad_file)
+    assert len(FolderSource(root, "val")) == 1
+
+
+def shut(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody list a folder, root neither."""
+    scandir = os.scandir
+
+    def refused(place: str):
+        if str(place) == str(folder):
+            raise PermissionError(13, "Permission denied", place)
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refused)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes among files")
+def test_pipes_are_no_files(root: Path):
+    """Whoever opens one waits until somebody writes."""
+    os.mkfifo(root / "train" / "pipe.png")
+    (root / "train" / "link.png").symlink_to("pipe.png")
+    assert list(FolderSource(root, "train").names) == NAMES
+
+
+def test_links_that_lead_nowhere_are_bad_files(root: Path):
+    (root / "train" / "gone.png").symlink_to("nowhere.png")
+    (root / "train" / "loop.png").symlink_to("loop.png")
+    with pytest.raises(SpiderEyeError, match=r"gone\.png: No such file") as caught:
+        FolderSource(root, "train")
+    assert "loop.png: Too many levels of symbolic links" in str(caught.value)

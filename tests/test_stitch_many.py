@@ -213,3 +213,17 @@ def test_sizes_are_read_or_explained():
     for wrong in ("1024x500", "0", "axb", "-4x-2", "", "3"):
         with pytest.raises(SpiderEyeError, match=r"--size is that of a 2:1 panorama"):
             size_from(wrong)
+
+
+def test_links_that_lead_in_a_circle_are_one_line(shots, tmp_path):
+    loop = tmp_path / "loop.png"
+    loop.symlink_to("loop.png")
+    views = [shots / "0000" / f"{name}.png" for name in NAMES]
+    for images in ([loop, *views[1:]], [loop, loop, *views[2:]]):
+        one = job(shots, images=images, output=tmp_path / "pano.png", batch=False)
+        with pytest.raises(SpiderEyeError, match=r"loop\.png"):
+            stitch_files(one)
+    job(shots, images=views, output=loop, batch=False).check_output()
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(SpiderEyeError, match="loop"):
+        stitch_shots(job(shots, output=tmp_path / "loop"))

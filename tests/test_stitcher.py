@@ -1,6 +1,8 @@
 """`Stitcher`: refined where the overlaps tell, left alone elsewhere, fast the second time."""
 
+import copy
 import math
+import pickle
 import re
 import time
 from dataclasses import replace
@@ -30,9 +32,11 @@ from spidereye.rig_files import read_rig, write_rig
 from spidereye.rotation import angle_between
 from spidereye.scenes.scene import Scene
 from spidereye.self_calibration import self_calibrate
-from spidereye.shots import read_shot
+from spidereye.shot_stitching import ShotStitch
+from spidereye.shots import read_shot, widths_of
 from spidereye.stitch_files import refinement_lines, stitch_files
 from spidereye.stitch_job import StitchJob, size_from
+from spidereye.stitched import checked_sampling
 from spidereye.trained import Trained
 
 SIDE = 96
@@ -633,3 +637,183 @@ def test_one_picture_in_two_places_is_noticed(views):
     nearly = views[0].copy()
     nearly[0, 0] ^= 1
     assert stitcher([views[0], views[1], nearly, views[3]]).notes == ()
+
+
+def test_what_was_found_is_matched_by_the_names_of_the_views(checkpoint, views, shaken):
+    """A view that is missing has no place in it, and another order is another order."""
+    order = [2, 0, 3, 1]
+    permuted = replace(RIG, cameras=tuple(RIG.cameras[i] for i in order))
+    three = [shaken[0], None, *shaken[2:]]
+    for stitcher in (geometric(*BOTH), Stitcher.load(checkpoint)):
+        found = stitcher.calibrate(shaken)
+        assert found is not None
+        made, (again, whole) = (
+            stitcher(three, found=found),
+            stitcher.batch([three, shaken], found=found),
+        )
+        assert difference(made.picture, again.picture) <= 1
+        assert [c.view for c in made.corrections] == ["front", "back", "left"]
+        assert made.corrections[1].gain == whole.corrections[2].gain
+        turned = stitcher([shaken[i] for i in order], permuted, found=found)
+        assert difference(turned.picture, stitcher(shaken, found=found).picture) <= 1
+        few = stitcher.calibrate(three)
+        with pytest.raises(SpiderEyeError, match="is of front, back, left, and says nothing of ri"):
+            stitcher(views, found=few)
+
+
+def test_what_was_found_is_peoples_own(shaken):
+    """No tensors of inference mode, which nobody may change."""
+    found = geometric(*BOTH).calibrate(shaken)
+    assert found is not None
+    found.gain.mul_(0.9)
+    scale = torch.ones(3, dtype=torch.float64, requires_grad=True)
+    (found.offset * scale + found.cameras[0].rotation[0]).sum().backward()
+    assert scale.grad is not None
+
+
+def test_refinements_are_given_in_many_ways(shaken):
+    for given in ("rotation,gain", iter(("rotation", "gain")), {"rotation": 1, "gain": 2}):
+        assert Stitcher.geometric(RIG, SIZE, refine=given).refine == ("rotation", "gain")
+    assert Stitcher.geometric(RIG, SIZE, refine="none").refine == ()
+    found = geometric(*BOTH).calibrate(shaken, refine="gain")
+    assert found is not None and torch.equal(found.cameras[0].rotation, RIG.cameras[0].rotation)
+    assert geometric(*BOTH).calibrate(shaken, refine="none") is None
+
+
+def test_how_little_the_stitch_sees_is_said(panorama):
+    rig = spider4(2200 * SIDE / 560, 0.85, SIDE)
+    for blend in ("feather", "multiband"):
+        (note,) = Stitcher.geometric(rig, SIZE, blend=blend)(rendered(panorama, rig)).notes
+        assert re.fullmatch(r"most of .* is filled smoothly: [\d.]+% of the sphere is seen", note)
+    hidden = torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    none = Rig(tuple(replace(camera, visible=hidden) for camera in RIG.cameras[:1]))
+    notes = ShotStitch(SIZE, "lanczos", "feather", torch.device("cpu")).notes(
+        read_shot(rendered(panorama, none), none), np.zeros((128, 256), np.uint8), ()
+    )
+    assert notes == ["all of this panorama is filled smoothly: nothing of the sphere is seen"]
+
+
+def test_sizes_are_whole_numbers_from_the_start(checkpoint):
+    made = Stitcher.geometric(RIG, [128, 64], device=torch.device("cpu"))
+    assert made.size == made.stitch.size == (128, 64)
+    small = checked_size((np.uint8(128), np.uint8(64)))  # whose sums have 8 bits
+    assert [type(side) for side in small] == [int, int]
+    for wrong in ((1048576, 524288), (16386, 8193)):
+        with pytest.raises(SpiderEyeError, match="at most 16384 wide, got"):
+            Stitcher.load(checkpoint, size=wrong)
+
+
+def test_steps_and_seeds_are_whole_numbers():
+    for wrong in ((1.5, 0), (None, 3.0), (2, "1"), (2, None)):
+        with pytest.raises(SpiderEyeError, match=r"seed is 0 or more; got .*: both are whole num"):
+            checked_sampling(True, *wrong)
+    assert checked_sampling(True, np.uint8(255), np.int64(2**40)) == (255, 2**40)
+
+
+def test_a_batch_is_given_bit_by_bit(checkpoint, views):
+    stitcher = Stitcher.load(checkpoint)
+    stitcher.fits = True
+    first, second = stitcher.batch(shot for shot in (views, views))
+    assert difference(first.picture, second.picture) == 0
+
+
+def test_a_stitcher_in_use_can_be_copied(checkpoint, views):
+    """And is pickled without what can be made again."""
+    stitcher = Stitcher.load(checkpoint)
+    before = len(pickle.dumps(stitcher))
+    made = stitcher(views)
+    assert len(pickle.dumps(stitcher)) < 1.1 * before
+    for other in (copy.deepcopy(stitcher), pickle.loads(pickle.dumps(stitcher))):
+        assert difference(other(views).picture, made.picture) == 0
+
+
+@pytest.mark.parametrize("kind", ["autocast", "float64"])
+def test_the_callers_precision_changes_nothing(checkpoint, views, shaken, kind):
+    some = [views[0], None, None, None]  # so that noise and expectations have a say
+    expected = Stitcher.load(checkpoint).batch([shaken, some])
+    found = geometric(*BOTH).calibrate(shaken)
+    other, wide = Stitcher.load(checkpoint), torch.float64 if kind == "float64" else torch.float32
+    torch.set_default_dtype(wide)
+    try:
+        with torch.autocast("cpu", torch.bfloat16, enabled=kind == "autocast"):
+            made, again = other.batch([shaken, some]), geometric(*BOTH).calibrate(shaken)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for one, same in zip(made, expected, strict=True):
+        assert difference(one.picture, same.picture) == 0
+    assert found is not None and again is not None and torch.equal(found.gain, again.gain)
+
+
+def test_pictures_that_are_none_are_told_by_their_views(views, tmp_path):
+    path = tmp_path / "view.png"
+    Image.fromarray(views[1]).save(path)
+    closed = Image.open(path)
+    closed.close()
+    (tmp_path / "half.png").write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    tensor = torch.from_numpy(views[1]).permute(2, 0, 1)
+    for wrong, words in (
+        (Image.open(tmp_path / "half.png"), "right: the PIL image cannot be read: .*truncated"),
+        (closed, "right: the PIL image cannot be read: .*closed"),
+        (torch.zeros(3, 0, 0), r"right: expected a tensor .* got \[3, 0, 0\] .*, which is empty"),
+        (
+            to_float(tensor).to_sparse(),
+            r"right: expected a dense tensor .*, got one of .*sparse_coo",
+        ),
+        (tensor.to("meta"), "right: expected a dense tensor .* a meta tensor, which has no values"),
+        (torch.full((3, 96, 96), math.nan), "right: expected a tensor .* with NaN in it"),
+    ):
+        with pytest.raises(SpiderEyeError, match=words):
+            geometric()([views[0], wrong, *views[2:]])
+    with pytest.raises(SpiderEyeError, match=r"b: expected a tensor .*, which is empty"):
+        widths_of([views[0], torch.zeros(3, 0, 0)], ["a", "b"])
+
+
+def test_rigs_are_checked_however_they_are_made():
+    front = RIG.cameras[0]
+    mirror = torch.diag(torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64))
+    for wrong, words in (
+        (lambda: replace(RIG, cameras=()), "a rig is of at least one camera, got none"),
+        (lambda: replace(RIG, cameras=(front, front)), "two views of a rig are called 'front'"),
+        (lambda: replace(RIG, sphere_radius=0.0), "metres above 0, or math.inf, got 0"),
+        (lambda: replace(RIG, sphere_radius=math.nan), "metres above 0, or math.inf, got nan"),
+        (lambda: Rig((replace(front, rotation=mirror),)), "rotation of view front is none: expec"),
+        (lambda: Rig((replace(front, rotation=2 * front.rotation),)), "RᵀR = 1 and determinant 1"),
+        (lambda: Rig((replace(front, rotation=math.nan * mirror),)), "rotation of view front is n"),
+        (
+            lambda: Rig((replace(front, position=math.inf * mirror[0]),)),
+            "position of view front is",
+        ),
+    ):
+        with pytest.raises(SpiderEyeError, match=words):
+            wrong()
+
+
+def given(camera: Camera, **fields: Any) -> Any:
+    """A camera of fields that are not of their types, which only tests check."""
+    made = copy.copy(camera)
+    for name, value in fields.items():
+        object.__setattr__(made, name, value)
+    made.__post_init__()
+    return made
+
+
+def test_cameras_take_what_becomes_tensors():
+    front = RIG.cameras[0]
+    mask = np.full((SIDE, SIDE), 255, np.uint8)
+    made = given(front, rotation=front.rotation.numpy(), position=[0, 0, 0], visible=mask)
+    assert made.rotation.equal(front.rotation) and made.position.equal(front.position)
+    assert made.visible.dtype == torch.bool and Rig((made,)).names == ("front",)
+    for wrong, words in (
+        ({"rotation": np.eye(2)}, r"rotation of view front is of shape \[3, 3\], got \[2, 2\]"),
+        ({"position": [0, 0]}, r"position of view front is of shape \[3\], got \[2\]"),
+        ({"visible": torch.ones(SIDE)}, "mask of view front is 96 pixels, its lens 96x96"),
+    ):
+        with pytest.raises(SpiderEyeError, match=words):
+            given(front, **wrong)
+
+
+def test_rigs_and_panoramas_can_be_compared(views):
+    """As what they are: tensors have no one answer."""
+    assert replace(RIG) != RIG and RIG == RIG and len({RIG, replace(RIG)}) == 2
+    assert replace(RIG.cameras[0]) != RIG.cameras[0]
+    assert geometric()(views) != geometric()(views)

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from accelerate import Accelerator
+from accelerate.utils import LoggerType
 from safetensors.torch import load_file
 
 import spidereye.losses
-from spidereye.config_files import load_config
+import spidereye.setup
+from spidereye.config_files import config_to_dict, load_config
 from spidereye.ema import EMA
 from spidereye.errors import SpiderEyeError
 from spidereye.optimizer import build_optimizer, raw_weights
@@ -163,6 +166,50 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tiny_over
     assert state["step"] == 3
     kept = load_file(run.run_folder / "last" / "raw.safetensors")
     assert all(torch.isfinite(value).all() for value in kept.values())
+
+
+def test_a_gradient_that_is_not_finite_stops_before_its_step(tiny_overrides, monkeypatch):
+    """Its loss is finite, and a checkpoint is due right after the step."""
+    real, calls = spidereye.losses.diffusion_loss, []
+
+    def steep(*arguments):
+        calls.append(None)
+        value = real(*arguments)
+        return value + (0 * value).sqrt() if len(calls) == 3 else value
+
+    monkeypatch.setattr(spidereye.losses, "diffusion_loss", steep)
+    run = config(tiny_overrides, "steep", "training.max_steps=9", "training.save_freq=1")
+    with pytest.raises(SpiderEyeError, match=r"the gradient is not finite at step 3: gradient=nan"):
+        train(run)
+    state = json.loads((run.run_folder / "last" / "training.json").read_text())
+    assert state["step"] == 2
+    kept = load_file(run.run_folder / "last" / "raw.safetensors")
+    assert all(torch.isfinite(value).all() for value in kept.values())
+
+
+def test_a_run_has_its_configuration_from_the_start(tiny_overrides, monkeypatch):
+    run = config(tiny_overrides, "told", "training.max_steps=2")
+    with monkeypatch.context() as patch:
+        killed_at(patch, 1)
+        with pytest.raises(KilledError):
+            train(run)
+    told = run.run_folder / "config.yaml"
+    assert not (run.run_folder / "last").exists()
+    assert yaml.safe_load(told.read_text(encoding="utf-8")) == config_to_dict(run)
+    changed = config(tiny_overrides, "told", "training.max_steps=2", "training.lr=0.5")
+    train(changed)
+    assert yaml.safe_load(told.read_text(encoding="utf-8")) == config_to_dict(changed)
+    assert told.read_bytes() == (run.run_folder / "last" / "config.yaml").read_bytes()
+
+
+def test_trackers_that_are_not_installed_are_named_before_any_work(tiny_overrides, monkeypatch):
+    """Accelerate would leave them out without a word."""
+    there = [LoggerType.TENSORBOARD]
+    monkeypatch.setattr(spidereye.setup, "get_available_trackers", lambda: there)
+    run = config(tiny_overrides, "seen", "training.trackers=[tensorboard,wandb]")
+    with pytest.raises(SpiderEyeError, match=r"wandb cannot be imported; pip install 'spidereye\["):
+        train(run)
+    assert not run.run_folder.exists()
 
 
 def test_a_frozen_untrained_encoder_is_refused(tiny_overrides):

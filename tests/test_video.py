@@ -3,6 +3,7 @@
 import logging
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from made_videos import (  # noqa: E402
 )
 
 from spidereye.sources.video import VideoSource, look_at  # noqa: E402
-from spidereye.sources.video_file import VideoDecoder  # noqa: E402
+from spidereye.sources.video_file import VideoDecoder, read_timeline  # noqa: E402
 
 CODECS = [
     ("a.mkv", "ffv1", "bgr0", {}),
@@ -235,3 +236,13 @@ def test_a_folder_of_the_other_kind_says_so(tmp_path):
         open_source(SourceConfig(type="video", root=str(tmp_path)), "val")
     write_picture(tmp_path / "train" / "a.png", frame(0))  # both: the type decides
     assert list(open_source(SourceConfig(root=str(tmp_path)), "train").names) == ["train/a.png"]
+
+
+def test_a_name_with_colons_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "12:30:00_front.mp4", 3)
+    timeline = read_timeline(Path("12:30:00_front.mp4"))
+    assert len(timeline.times) == 3
+    VideoDecoder(timeline.path, timeline.keys).frame(timeline.times[0])
+    with pytest.raises(PictureError, match=r"^a:b\.mp4: .*No such file"):
+        read_timeline(Path("a:b.mp4"))

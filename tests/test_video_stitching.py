@@ -29,6 +29,7 @@ from spidereye.sphere_boxes import say_spherical
 from spidereye.steady import Poses, SteadyCalibration
 from spidereye.stitch_job import StitchJob
 from spidereye.video_job import VideoJob, stitch_videos
+from spidereye.video_writing import has_sound
 from spidereye.view_videos import ViewFrames, ViewVideos
 
 NAMES = ("front", "right", "back", "left")
@@ -541,3 +542,15 @@ def test_memory_does_not_grow_over_an_hour_of_video(tmp_path, monkeypatch):
     assert len(held) == 3600 and held[-1] - held[360] < 0.5 * 3240 * picture.nbytes
     with av.open(str(job(videos).stitch.output)) as container:
         assert container.streams.video[0].frames == 3600
+
+
+def test_sound_of_a_name_with_colons(videos, monkeypatch):
+    monkeypatch.chdir(videos[0].parent)
+    named = [path.rename(f"12:30:00_{path.name}") for path in videos]
+    one = job([Path(path.name) for path in named])
+    one = replace(one, stitch=replace(one.stitch, output=Path("12:30:00.mp4")))
+    stitch_videos(one)
+    with av.open(str(one.stitch.output.absolute())) as container:
+        assert container.streams.audio
+    Path("none:x.mkv").touch()
+    assert not has_sound(Path("none:x.mkv"))

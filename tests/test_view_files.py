@@ -1,6 +1,7 @@
 """`spidereye views`: files that are right, whole, resumed, and never in each other's way."""
 
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -212,3 +213,24 @@ def test_pictures_by_name_folder_and_pattern(panoramas, monkeypatch):
     for name in ("none.png", "*.jpg", "", "**a", "\0"):
         with pytest.raises(SpiderEyeError):
             found(name)
+
+
+def test_names_that_begin_with_a_tilde_and_are_no_user(panoramas, monkeypatch):
+    monkeypatch.chdir(panoramas)
+    for name in ("~back.png", "~dir/front.png"):
+        Path(name).parent.mkdir(exist_ok=True)
+        shutil.copy("a.png", name)
+    assert matching_pictures(["~back.png", "~dir", "~b*.png"]) == [
+        Path("~back.png"),
+        Path("~dir/front.png"),
+    ]
+    with pytest.raises(SpiderEyeError, match=r"~nobody\.png is not there"):
+        matching_pictures(["~nobody.png"])
+    monkeypatch.setenv("HOME", str(panoramas))
+    assert matching_pictures(["~/a.png"]) == [panoramas / "a.png"]
+
+
+def test_links_that_lead_in_a_circle_are_one_line(panoramas, rig, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(SpiderEyeError, match="loop"):
+        render_files([str(panoramas)], rig, tmp_path / "loop")

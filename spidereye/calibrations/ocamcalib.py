@@ -117,14 +117,21 @@ def _check_inverse(row: Entry, polynomial: list[float], inverse: list[float], re
     image circle."""
     for part in (0.1, 0.25, 0.5):
         radius = part * reach
-        depth = sum(a * radius**power for power, a in enumerate(polynomial))
-        angle = math.atan2(depth, radius)
-        found = sum(a * angle**power for power, a in enumerate(inverse))
+        angle = math.atan2(_value(polynomial, radius), radius)
+        found = _value(inverse, angle)
         if not abs(found - radius) < 0.02 * reach:
             raise row.problem(
                 f"the two polynomials contradict each other: the inverse one takes a radius of "
                 f"{radius:.1f} pixels to {found:.1f}"
             )
+
+
+def _value(polynomial: list[float], x: float) -> float:
+    """By Horner's rule: a power that is too large for a float would raise."""
+    value = 0.0
+    for coefficient in reversed(polynomial):
+        value = value * x + coefficient
+    return value
 
 
 def _pose(rows: list[Entry]) -> Float[Tensor, "4 4"] | None:

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from spidereye.errors import SpiderEyeError
 from spidereye.lenses.lens import lift
 
 # t to its value and derivative. Parameters must broadcast over any axes behind [*b].
@@ -107,6 +108,7 @@ def first_root(coefficients: Float[Tensor, "*b n"], bound: float) -> Float[Tenso
 
     From the eigenvalues of a companion matrix in float64, for 1/x, so that the highest
     coefficients may be 0. Two roots closer than 1e-6 of their size count as one, real ones.
+    Raises SpiderEyeError for coefficients that are not finite, by c₀.
     """
     c = coefficients.double().cpu()
     degree = c.shape[-1] - 1
@@ -115,6 +117,10 @@ def first_root(coefficients: Float[Tensor, "*b n"], bound: float) -> Float[Tenso
     shift = torch.diag(torch.ones(degree - 1, dtype=torch.float64), -1)
     companion = shift.repeat(*c.shape[:-1], 1, 1)
     companion[..., 0, :] -= c[..., 1:] / c[..., :1]
+    if not bool(companion.isfinite().all()):  # of which LAPACK may end the process
+        raise SpiderEyeError(
+            f"the coefficients of this lens are too large to compute with, got {c.tolist()}"
+        )
     inverse = torch.linalg.eigvals(companion)
     real = inverse.imag.abs() <= 1e-6 * inverse.abs()
     largest = torch.where(real, inverse.real, 0).amax(dim=-1).clamp_min(1 / bound)

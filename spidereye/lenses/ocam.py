@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from spidereye.lenses.newton import RadialInverse, first_root, invert, tabulate
 
 # Beyond 100 focal lengths no picture goes, and powers would leave float32.
 _FARTHEST = 100.0
+_MOST_COEFFICIENTS = 20  # the toolbox makes 5, seldom 10; powers of more would leave float32
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,24 @@ class OCam(Lens):
         return cls(**tensors, width=width, height=height).checked()
 
     def checked(self) -> "OCam":
-        """The lens itself. Raises SpiderEyeError for a₀ ≥ 0 and where it folds over at once."""
+        """The lens itself. Raises SpiderEyeError for a₀ ≥ 0, too many or too large coefficients,
+        and where it folds over at once."""
+        count = self.polynomial.shape[-1]
+        if count > _MOST_COEFFICIENTS:
+            raise SpiderEyeError(
+                f"the polynomial of an OCamCalib lens has at most {_MOST_COEFFICIENTS} "
+                f"coefficients, got {count}; leave out zeros at its end, or calibrate with fewer"
+            )
         if not bool((self.polynomial[..., 0] < 0).all()):
             raise SpiderEyeError(
                 "the polynomial of an OCamCalib lens begins with a0 < 0 (z points backward), got "
                 f"{self.polynomial.tolist()}; where z points forward change all signs"
+            )
+        single = replace(self, polynomial=self.polynomial.float())
+        if not bool(single._scaled().isfinite().all()):
+            raise SpiderEyeError(
+                "the polynomial of an OCamCalib lens is in pixels, a0 about minus the focal length "
+                f"and aₙ about |a0|^(1-n); got {self.polynomial.tolist()}, which is far beyond"
             )
         if not bool((self._inverse.limit > math.radians(1)).all()):
             raise SpiderEyeError(
@@ -107,7 +121,9 @@ class OCam(Lens):
     def _scaled(self) -> Float[Tensor, "*b n"]:
         """aₙ·|a₀|ⁿ⁻¹: the polynomial with ρ and f in focal lengths, so that it begins with -1."""
         powers = torch.arange(self.polynomial.shape[-1], device=self.polynomial.device)
-        return self.polynomial * self.polynomial[..., :1].abs() ** (powers - 1)
+        # In float64: in float32 the last powers may be ∞, and coefficients of 0 would become NaN.
+        wide = self.polynomial.double()
+        return (wide * wide[..., :1].abs() ** (powers - 1)).to(self.polynomial)
 
     def _depth(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """z = -f and its derivative, at ρ = t focal lengths."""

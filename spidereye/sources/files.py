@@ -7,7 +7,7 @@ from typing import Literal
 
 from spidereye.errors import SpiderEyeError
 from spidereye.pictures import PICTURE_SUFFIXES
-from spidereye.sources.bad_files import WAYS_OUT
+from spidereye.sources.bad_files import WAYS_OUT, Complaint
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm")
 SHARD_SUFFIXES = (".tar",)
@@ -37,24 +37,57 @@ def split_folder(root: str | Path, split: Literal["train", "val"] | None) -> Pat
 
 
 def find_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """The files below a folder with one of the suffixes (lower case, with dot), sorted by path."""
+    """The files below a folder with one of the suffixes (lower case, with dot), sorted by path.
+
+    Raises SpiderEyeError for a folder that cannot be listed.
+    """
     return sorted(path for path in walk(folder) if path.suffix.lower() in suffixes)
 
 
-def walk(folder: Path) -> Iterator[Path]:
-    """All files below a folder, in no order; what starts with a dot is left out."""
-    # Data sets are often put together with links to folders, hence followlinks, and a guard
+def walk(folder: Path, unlisted: list[Complaint] | None = None) -> Iterator[Path]:
+    """All files below a folder, in no order; what starts with a dot is left out, and what is no
+    file, a pipe say, which a reader would wait for.
+
+    unlisted: gets a complaint about each folder that cannot be listed, whose files are missing;
+    None: such a folder raises SpiderEyeError.
+    """
+    # Data sets are often put together with links to folders, which are followed, hence a guard
     # against links in a circle or to a folder that is there already.
     seen = {os.path.realpath(folder)}
-    for where, folders, files in os.walk(folder, followlinks=True):
-        inside = sorted(name for name in folders if not name.startswith("."))
-        folders.clear()
-        for name in inside:
-            place = os.path.realpath(Path(where, name))
-            if place not in seen:
+    waiting = [str(folder)]
+    while waiting:
+        where = waiting.pop()
+        try:
+            with os.scandir(where) as listed:
+                entries = sorted(listed, key=lambda entry: entry.name)
+        except OSError as error:
+            text = f"{where}: the folder cannot be listed: {error.strerror or error}"
+            if unlisted is None:
+                raise SpiderEyeError(f"{text}; let it be read, or name other folders") from error
+            unlisted.append(Complaint("unreadable", text))
+            continue
+        inside: list[str] = []
+        for entry in entries:
+            kind = None if entry.name.startswith(".") else _kind(entry)
+            if kind == "file":
+                yield Path(entry.path)
+            elif kind == "folder" and (place := os.path.realpath(entry.path)) not in seen:
                 seen.add(place)
-                folders.append(name)
-        yield from (Path(where, name) for name in files if not name.startswith("."))
+                inside.append(entry.path)
+        waiting += reversed(inside)
+
+
+def _kind(entry: os.DirEntry[str]) -> Literal["file", "folder"] | None:
+    """What an entry is, or leads to; a link that leads nowhere is a file, which cannot be read."""
+    try:
+        if entry.is_dir():
+            return "folder"
+        if entry.is_file():
+            return "file"
+        entry.stat()  # raises where a link leads nowhere
+        return None
+    except OSError:
+        return "file"
 
 
 def files_of_type(folder: Path, kind: str) -> list[Path]:

@@ -229,7 +229,7 @@ def first_other_size(
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
-        container = av.open(str(path))
+        container = av.open(str(path.absolute()))  # 12:30.mp4 would be a protocol
     except (FFmpegError, OSError, ValueError) as error:
         raise PictureError(f"{path}: not a video that can be read: {_reason(error)}") from error
     with container:
