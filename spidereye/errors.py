@@ -1,8 +1,8 @@
 """The one exception that users are meant to see.
 
-Layer: below everything. The command line turns it into a single line on stderr and exit code 2, and
-so it does with what the system refuses (an OSError with its number); any other exception is a bug of
-ours and keeps its stack trace.
+Layer: below everything. The command line turns it into a single line on stderr and exit code 2,
+and so it does with what the system refuses (an OSError with its number); any other exception is a
+bug of ours and keeps its stack trace.
 """
 
 
