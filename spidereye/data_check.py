@@ -168,8 +168,9 @@ def _ended_early(name: object, file: BinaryIO) -> Complaint | None:
     end = _end_of_pixels(data)
     if end is None:
         return None
+    pixels = data[:end].rstrip(b"\xff")  # any number of them may fill up before a marker
     plain, more = (
-        JpegImageFile(io.BytesIO(data[:end] + behind + _END)) for behind in (b"", b"\xaa" * 256)
+        JpegImageFile(io.BytesIO(pixels + behind + _END)) for behind in (b"", b"\xaa" * 256)
     )
     with suppress(OSError):  # nor does a decoder stop at them
         if ImageChops.difference(plain, more).getbbox() is None:

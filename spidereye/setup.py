@@ -182,7 +182,8 @@ def start_weights(
     weights = "ema" if ssdd.weights == "ema" else "raw"
     if ssdd.checkpoint is not None:
         found = find_checkpoint(ssdd.checkpoint, config.runs_dir)
-        say(accelerator, f"starting from {load_weights(model, found, weights)}")
+        origin = load_weights(model, found, weights, to_train=True)
+        say(accelerator, f"starting from {origin}")
     if ssdd.encoder_checkpoint is not None:
         found = find_checkpoint(ssdd.encoder_checkpoint, config.runs_dir)
         say(accelerator, f"starting from {load_weights(model, found, weights, only='encoder')}")

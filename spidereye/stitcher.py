@@ -142,7 +142,7 @@ class Stitcher:
     ) -> "Stitcher":
         """A stitcher without a model.
 
-        rig: or its name or file.   size: (W, H) of the panorama in pixels, W = 2H.
+        rig: or its name or file.   size: (W, H) of the panorama in pixels, W = 2H up to 16384.
         refine: what the overlaps of each shot correct, of "gain" (colours: gain and offset per view
         and channel) and "rotation"; "none" is nothing.
         reference_view: name of the view whose exposure and pose are the panorama's; None: the mean

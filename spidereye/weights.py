@@ -81,24 +81,29 @@ def load_weights(
     weights: Weights = "ema",
     only: str | None = None,
     whole: bool = False,
+    to_train: bool = False,
 ) -> str:
     """Fill a model from a checkpoint, strictly; returns what was loaded, in words.
 
     only: the name of one network ("encoder") to fill; None: all.   whole: nothing may start fresh.
+    to_train: weights that have no use as they are may still be what training starts from.
     A published file must fill encoder and decoder exactly; the fusion then starts fresh, which the
     returned text says. So it says what starts at zero where the weights are of a decoder that is
-    told less: what else it is told, and where the flow starts from a stitch, what it adds to that.
+    told less: what else it is told, and to train a flow from a stitch, what is added to the stitch.
     Anything else missing, unexpected or misshapen raises SpiderEyeError naming it.
     """
+    published, extended = False, ""
     if found.is_ours:
         state, text = read_weights(found.path, weights), f"{weights} weights of {found.path}"
     else:
         state = _read_safetensors(found.path)
         text = f"weights of {found.path}"
-        if is_published(state):
+        published = is_published(state)
+        if published:
             state = from_published(state, weights)
             text = f"published {text}"
-    state, extended = (state, "") if whole else _told_more(state, model.decoder)
+    if not whole:
+        state, extended = _told_more(state, model.decoder, to_train and published)
     target: nn.Module = model
     if only is not None:
         state = {
@@ -117,13 +122,20 @@ def load_weights(
     return text + (f"; {found.note}" if found.note else "")
 
 
-def _told_more(state: dict[str, Tensor], decoder: UViT) -> tuple[dict[str, Tensor], str]:
+def _told_more(
+    state: dict[str, Tensor], decoder: UViT, from_stitch: bool
+) -> tuple[dict[str, Tensor], str]:
     """Weights of a decoder that is told nothing but x_t, t and z, made to fit one that is told
     more, with zeros: from noise the same function, from a stitch that stitch. Also what starts so,
-    in words; other weights come back as they are."""
+    in words; other weights come back as they are.
+
+    from_stitch: whether they may become those of a flow from a stitch, which leaves their output
+    without a use."""
     name, extra = "decoder.conv_in.weight", decoder.config.extra_channels
     weight = state.get(name)
     if not extra or weight is None or weight.ndim != 4:
+        return state, ""
+    if decoder.config.residual and not from_stitch:
         return state, ""
     if weight.shape[1] + extra != decoder.conv_in.in_channels:
         return state, ""

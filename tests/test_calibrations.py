@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from spidereye.calibrations import format_of, read_calibration
 from spidereye.calibrations.storage import parse_storage, read_array
 from spidereye.camera import Camera
+from spidereye.errors import SpiderEyeError
 
 FLIP = np.array([1.0, -1.0, 1.0])
 RADIUS = 3.0  # metres
@@ -155,6 +156,18 @@ def test_files_named_after_sides_look_there(tmp_path):
     assert not calibration.poses_known and len(calibration.notes) == 3
     axes = [camera.axis.round(decimals=9).tolist() for camera in calibration.rig.cameras]
     assert axes == [[0, 0, 1], [1, 0, 0], [0, 0, -1], [0, 0, 1]]
+
+
+@pytest.mark.parametrize("text", [samples.OPENCV_JSON, samples.OCAMCALIB])
+def test_files_called_alike_take_the_names_that_are_given(tmp_path, text):
+    """A folder for each camera."""
+    paths = []
+    for side in ("left", "right"):
+        (tmp_path / side).mkdir()
+        paths.append(write(tmp_path / side, "calib.txt", text))
+    assert read_calibration(paths, names=["left", "right"]).rig.names == ("left", "right")
+    with pytest.raises(SpiderEyeError, match=r"a name of its own, got calib, calib; .*--names"):
+        read_calibration(paths)
 
 
 def test_car_4cam_reads_as_opencv_reads_it(shared):

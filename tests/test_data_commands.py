@@ -294,11 +294,12 @@ def test_check_finds_jpegs_that_end_early_behind_an_end_marker(folder, progressi
     Image.new("RGB", size, (128, 128, 128)).save(folder / "grey.jpg", progressive=progressive)
     data = (folder / "plain.jpg").read_bytes()
     (folder / "trailer.jpg").write_bytes(data + b"and a film" + data)
-    assert "12 pictures with 12 usable panoramas; all good" in run("check", folder, "--decode")
-    (folder / "cut.jpg").write_bytes(data[: -len(data) // 8] + b"\xff\xd9")
+    (folder / "filled.jpg").write_bytes(data[:-2] + b"\xff\xff\xff" + data[-2:])
+    assert "13 pictures with 13 usable panoramas; all good" in run("check", folder, "--decode")
+    (folder / "cut.jpg").write_bytes(data[: len(data) * 3 // 4] + b"\xff\xd9")
     output = run("check", folder, "--decode", code=1)
     assert f"{folder}/cut.jpg: its data ends before the picture does\n" in output
-    assert "13 pictures with 12 usable panoramas; 1 bad: 1 damaged inside" in output
+    assert "14 pictures with 13 usable panoramas; 1 bad: 1 damaged inside" in output
     shards = folder.parent / "shards"
     shards.mkdir()
     with tarfile.open(shards / "0.tar", "w") as tar:

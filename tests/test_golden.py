@@ -147,7 +147,7 @@ def test_published_weights_fill_a_decoder_that_is_told_of_the_whole_shot(
     encoder, io = EncoderConfig("f8c4", 32), golden_decoder(shared)[1]
     told = {"extra_channels": 5, "shot_numbers": 3, "residual": residual, "straight": residual}
     model = SpiderEyeModel(ModelConfig(encoder, replace(SMALL_DECODER, **told)))
-    text = load_weights(model, published_file(tmp_path, shared))
+    text = load_weights(model, published_file(tmp_path, shared), to_train=True)
     assert ("and so does its output" in text) == residual
     extra, shot = (
         torch.randn(len(io["x_t"]), 5, *io["x_t"].shape[2:]),
@@ -155,6 +155,9 @@ def test_published_weights_fill_a_decoder_that_is_told_of_the_whole_shot(
     )
     velocity = model.decoder(io["x_t"], io["t1000"], io["z"], extra, shot).velocity
     close(velocity, torch.zeros_like(velocity) if residual else io["velocity"])
+    if residual:  # of no use but to train
+        with pytest.raises(SpiderEyeError, match="does not fit"):
+            load_weights(model, published_file(tmp_path, shared))
 
 
 def test_other_input_channels_than_the_extra_ones_are_an_error(shared, tmp_path):

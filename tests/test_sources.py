@@ -277,6 +277,11 @@ def shut(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "scandir", refused)
 
 
+def test_what_disks_keep_for_themselves_is_not_looked_into(root: Path):
+    write_picture(root / "train" / "lost+found" / "1.png", _picture())
+    assert list(FolderSource(root, "train").names) == NAMES
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes among files")
 def test_pipes_are_no_files(root: Path):
     """Whoever opens one waits until somebody writes."""

@@ -25,7 +25,7 @@ def narrow_rig() -> Rig:
         name = ("equidistant", "equisolid", "stereographic")[number % 3]
         lens = family(name, math.radians(50), 32, 64)
         place = torch.tensor([0.1, 0.0, 0.05 * number], dtype=torch.float64)
-        camera = base.__class__("v", lens, from_degrees(yaw, 15 - 8 * number), place, 32.0)
+        camera = base.__class__(f"v{number}", lens, from_degrees(yaw, 15 - 8 * number), place, 32.0)
         cameras.append(camera)
     return Rig(tuple(cameras))
 

@@ -55,6 +55,9 @@ def read_calibration(
         pairs = ", ".join(f"{path} is {kind}" for path, kind in zip(paths, forms, strict=True))
         raise SpiderEyeError(f"all files must have one format: {pairs}")
     calibration = READERS[forms[0]](paths)
+    stems = [path.stem for path in paths]
+    if len(set(stems)) < len(stems):  # as in a folder for each camera
+        names = names or stems
     return replace(calibration, rig=_renamed(calibration.rig, names))
 
 

@@ -8,6 +8,7 @@ body or IMU has axes that nobody agrees on.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,6 +38,16 @@ class Calibration:
     rig: Rig
     poses_known: bool
     notes: tuple[str, ...] = ()
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """Of the cameras of these files: as a file is called, with its number where others are called
+    so too, until `read_calibration` gives them names of their own."""
+    stems = [path.stem for path in paths]
+    return [
+        stem if stems.count(stem) == 1 else f"{stem} {number}"
+        for number, stem in enumerate(stems, start=1)
+    ]
 
 
 def calibrated_lens(

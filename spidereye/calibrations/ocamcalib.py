@@ -23,6 +23,7 @@ from spidereye.calibrations.calibration import (
     calibrated_lens,
     camera_at,
     checked_pose,
+    names_of,
 )
 from spidereye.errors import SpiderEyeError
 from spidereye.lenses import Lens
@@ -52,7 +53,7 @@ def read_ocamcalib(paths: Sequence[Path]) -> Calibration:
         lenses.append(_lens(path, rows))
         poses.append(_pose(rows[len(_BLOCKS) :]))
         ends.append(rows[-1])
-    names = [path.stem for path in paths]
+    names = names_of(paths)
     missing = [pose is None for pose in poses]
     if all(missing):
         cameras = [camera_at(*pair) for pair in zip(names, lenses, strict=True)]

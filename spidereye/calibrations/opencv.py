@@ -21,6 +21,7 @@ from spidereye.calibrations.calibration import (
     calibrated_lens,
     camera_at,
     checked_pose,
+    names_of,
 )
 from spidereye.calibrations.storage import parse_storage, read_array
 from spidereye.lenses import Lens
@@ -61,7 +62,7 @@ def read_opencv(paths: Sequence[Path]) -> Calibration:
         lenses.append(_lens(root, found))
         poses.append(_pose(found))
         roots.append(root)
-    names = [path.stem for path in paths]
+    names = names_of(paths)
     given = [pose is not None for pose in poses]
     # One file without a pose is the frame that the others' poses refer to.
     if any(given) and given.count(False) > 1:

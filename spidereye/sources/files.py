@@ -68,7 +68,9 @@ def walk(folder: Path, unlisted: list[Complaint] | None = None) -> Iterator[Path
             continue
         inside: list[str] = []
         for entry in entries:
-            kind = None if entry.name.startswith(".") else _kind(entry)
+            # lost+found: of disks' own, which only root may look into.
+            hidden = entry.name.startswith(".") or entry.name == "lost+found"
+            kind = None if hidden else _kind(entry)
             if kind == "file":
                 yield Path(entry.path)
             elif kind == "folder" and (place := os.path.realpath(entry.path)) not in seen:
