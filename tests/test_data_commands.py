@@ -283,8 +283,9 @@ def test_check_does_not_wait_for_pipes(folder):
     assert "8 pictures with 8 usable panoramas; all good" in run("check", folder)
 
 
-@pytest.mark.parametrize("progressive", [False, True])
-@pytest.mark.parametrize("size", [(64, 32), (500, 250)])
+@pytest.mark.parametrize(
+    "progressive, size", [(False, (64, 32)), (False, (500, 250)), (True, (500, 250))]
+)
 def test_check_finds_jpegs_that_end_early_behind_an_end_marker(folder, progressive, size):
     """Decoders fill them with grey."""
     smooth = np.random.default_rng(5).integers(0, 256, (4, 8, 3), dtype=np.uint8)
@@ -296,7 +297,7 @@ def test_check_finds_jpegs_that_end_early_behind_an_end_marker(folder, progressi
     (folder / "trailer.jpg").write_bytes(data + b"and a film" + data)
     (folder / "filled.jpg").write_bytes(data[:-2] + b"\xff\xff\xff" + data[-2:])
     assert "13 pictures with 13 usable panoramas; all good" in run("check", folder, "--decode")
-    (folder / "cut.jpg").write_bytes(data[: len(data) * 3 // 4] + b"\xff\xd9")
+    (folder / "cut.jpg").write_bytes(data[: -len(data) // 8] + b"\xff\xd9")
     output = run("check", folder, "--decode", code=1)
     assert f"{folder}/cut.jpg: its data ends before the picture does\n" in output
     assert "14 pictures with 13 usable panoramas; 1 bad: 1 damaged inside" in output
