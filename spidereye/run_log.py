@@ -6,6 +6,7 @@ and will be written again, so the file has neither holes nor double entries.
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,7 @@ class RunLog:
         try:
             self.accelerator.init_trackers(PROJECT, flat(config), options)
         except ImportError as error:
-            raise SpiderEyeError(
-                f"training.trackers={names}: {error}; pip install 'spidereye[wandb]' or "
-                "'spidereye[trackio]', or set training.trackers=[tensorboard]"
-            ) from error
+            raise no_tracker(names, str(error)) from error
 
     def describe(self, config: dict[str, Any]) -> None:
         """Write config.yaml beside metrics.jsonl, as checkpoints have it: of what runs now."""
@@ -69,6 +67,14 @@ class RunLog:
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
         self.accelerator.log(numbers, step=step)
+
+
+def no_tracker(names: Sequence[str], why: str) -> SpiderEyeError:
+    """The error for configured trackers of which one cannot be had."""
+    return SpiderEyeError(
+        f"training.trackers=[{','.join(names)}]: {why}; pip install 'spidereye[wandb]' or "
+        "'spidereye[trackio]', or set training.trackers=[tensorboard]"
+    )
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from spidereye.render import RenderPlan, quality
 from spidereye.repa import DINOv2, RepaHead
 from spidereye.rig import Rig
 from spidereye.rig_variety import MOST_VIEWS
+from spidereye.run_log import no_tracker
 from spidereye.sources import Source, open_source
 from spidereye.weights import find_checkpoint, load_weights
 
@@ -48,11 +49,7 @@ def build_accelerator(config: Config) -> Accelerator:
     trackers: list[Any] = [*config.training.trackers] if config.task == "train" else []
     missing = set(trackers) - {str(tracker) for tracker in get_available_trackers()}
     if missing:
-        raise SpiderEyeError(
-            f"training.trackers=[{','.join(trackers)}]: {' and '.join(sorted(missing))} cannot be "
-            "imported; pip install 'spidereye[wandb]' or 'spidereye[trackio]', or set "
-            "training.trackers=[tensorboard]"
-        )
+        raise no_tracker(trackers, f"{' and '.join(sorted(missing))} cannot be imported")
     accelerator = Accelerator(
         mixed_precision=config.training.mixed_precision,
         gradient_accumulation_steps=config.training.grad_accumulate,

@@ -27,7 +27,7 @@ from spidereye.shots import widths_of
 from spidereye.stitch_files import say_coverage, write_mask
 from spidereye.stitch_job import StitchJob, geometric_stitcher, model_stitcher, rig_of
 from spidereye.stitcher import Stitcher
-from spidereye.whole_files import write_whole
+from spidereye.whole_files import lies_in, write_whole
 
 _FORMAT = 1  # of stitch.json; another one makes everything anew
 _RECORD = "stitch.json"
@@ -128,7 +128,7 @@ def _outputs(
     folder = job.output
     for shot in shots:
         for path in shot.paths:
-            if Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents:
+            if lies_in(path, folder):
                 raise SpiderEyeError(f"{path} lies in the output folder {folder}; choose another")
     common = Path(os.path.commonpath([Path(shot.name).absolute().parent for shot in shots]))
     found: dict[str, tuple[Path, ...]] = {}

@@ -7,7 +7,6 @@ these views, and `views.json` with what they were made with. A file newer than i
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ from spidereye.resuming import is_done, started
 from spidereye.rig import Rig, fingerprint
 from spidereye.rig_files import write_rig
 from spidereye.sources.folder import complaint
-from spidereye.whole_files import write_whole
+from spidereye.whole_files import lies_in, write_whole
 
 _FORMAT = 1  # of views.json; another one makes everything anew
 
@@ -165,7 +164,7 @@ def _outputs(
     outputs: dict[Path, list[Path]] = {}
     taken = {folder / f"{file.name}_mask.png": "a mask" for file in files}
     for path in panoramas:
-        if Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents:
+        if lies_in(path, folder):
             raise SpiderEyeError(f"{path} lies in the output folder {folder}; choose another -o")
         outputs[path] = [folder / f"{path.stem}_{file.name}{suffix}" for file in files]
         for output in outputs[path]:

@@ -132,12 +132,10 @@ def _told_more(
     from_stitch: whether they may become those of a flow from a stitch, which leaves their output
     without a use."""
     name, extra = "decoder.conv_in.weight", decoder.config.extra_channels
-    weight = state.get(name)
-    if not extra or weight is None or weight.ndim != 4:
+    weight, wanted = state.get(name), decoder.conv_in.in_channels - extra
+    if not extra or (decoder.config.residual and not from_stitch):
         return state, ""
-    if decoder.config.residual and not from_stitch:
-        return state, ""
-    if weight.shape[1] + extra != decoder.conv_in.in_channels:
+    if weight is None or weight.ndim != 4 or weight.shape[1] != wanted:
         return state, ""
     zeros = weight.new_zeros(len(weight), extra, *weight.shape[2:])
     parts, text = ("shot_embedding.",), f"the decoder's {extra} extra input channels start at zero"

@@ -46,6 +46,11 @@ def write_whole(path: Path, data: str | bytes) -> None:
         raise unwritable(path, error) from error
 
 
+def lies_in(path: Path, folder: Path) -> bool:
+    """Whether a file is below a folder, by whatever links; those in a circle lead to themselves."""
+    return Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents
+
+
 def check_place(path: Path) -> None:
     """Raises SpiderEyeError where no file can be written at `path`: for before the work that makes
     it, which would be lost."""

@@ -151,6 +151,14 @@ def test_ema_copies_until_start_iter_then_averages(tiny_overrides):
     )
 
 
+def assert_last_is_sound(run, step):
+    """The last checkpoint is of this step, and all its raw weights are finite."""
+    state = json.loads((run.run_folder / "last" / "training.json").read_text())
+    assert state["step"] == step
+    kept = load_file(run.run_folder / "last" / "raw.safetensors")
+    assert all(torch.isfinite(value).all() for value in kept.values())
+
+
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tiny_overrides, monkeypatch):
     real, calls = spidereye.losses.diffusion_loss, []
 
@@ -162,10 +170,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tiny_over
     run = config(tiny_overrides, "nan", "training.max_steps=9", "training.save_freq=3")
     with pytest.raises(SpiderEyeError, match=r"step 4: .*diffusion=nan.*train_\d\.png.*last"):
         train(run)
-    state = json.loads((run.run_folder / "last" / "training.json").read_text())
-    assert state["step"] == 3
-    kept = load_file(run.run_folder / "last" / "raw.safetensors")
-    assert all(torch.isfinite(value).all() for value in kept.values())
+    assert_last_is_sound(run, 3)
 
 
 def test_a_gradient_that_is_not_finite_stops_before_its_step(tiny_overrides, monkeypatch):
@@ -181,10 +186,7 @@ def test_a_gradient_that_is_not_finite_stops_before_its_step(tiny_overrides, mon
     run = config(tiny_overrides, "steep", "training.max_steps=9", "training.save_freq=1")
     with pytest.raises(SpiderEyeError, match=r"the gradient is not finite at step 3: gradient=nan"):
         train(run)
-    state = json.loads((run.run_folder / "last" / "training.json").read_text())
-    assert state["step"] == 2
-    kept = load_file(run.run_folder / "last" / "raw.safetensors")
-    assert all(torch.isfinite(value).all() for value in kept.values())
+    assert_last_is_sound(run, 2)
 
 
 def test_a_run_has_its_configuration_from_the_start(tiny_overrides, monkeypatch):
