@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from machine import process_peak
 
 from spidereye.cpu import SPIN_COUNT, keep_large_buffers
@@ -68,19 +67,6 @@ def timed(work: Callable[[], object], runs: int, warm_up: int = 1) -> dict[str, 
     if torch.cuda.is_available():
         peak = torch.cuda.max_memory_allocated() / 2**20
     return {"seconds": seconds, "median": statistics.median(seconds), "peak_mb": peak}
-
-
-def matrix_rate(side: int = 2048, runs: int = 7, device: str = "cpu", half: bool = False) -> float:
-    """Floating-point operations per second of a product of two square matrices, the median: as a
-    product or as a convolution of one pixel, whichever is faster. PyTorch on CPUs has a library for
-    each, and that for products leaves half of some processors unused."""
-    dtype = torch.bfloat16 if half else torch.float32
-    one, other = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
-    picture, kernel = one.T.unflatten(1, (-1, 32))[None], other.T[:, :, None, None]
-    picture = picture.contiguous(memory_format=torch.channels_last)
-    kernel = kernel.contiguous(memory_format=torch.channels_last)
-    ways = (lambda: one @ other, lambda: F.conv2d(picture, kernel))
-    return 2 * side**3 / min(timed(way, runs, 2)["median"] for way in ways)
 
 
 def _wait() -> None:

@@ -9,12 +9,16 @@ against pixels.
 
     python benchmarks/decode.py                             20 to 30 minutes on two cores
     python benchmarks/decode.py --parts attention dense     some of it
-    python benchmarks/decode.py --device cuda               [GPU] S, B, M, L in bfloat16
+    python benchmarks/decode.py --device cuda               [GPU]
+
+On GPUs S, B, M, L decode batches in bfloat16 at 128x128, beside the paper's pictures a second, at
+256x128 and at 1024x512, eager and compiled, and S at every size; none of this has been run on one.
 """
 
 import argparse
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -22,21 +26,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cases import given_case, matrix_rate, run_case, timed
+from cases import given_case, run_case, timed
 from decode_tables import WIDTHS, cells_of, report
 from dense_attention import FORMS, DenseAttention, make_dense, make_published
 from machine import machine
+from speed import matrix_rates, said
 from torch import Tensor
 
 from spidereye.attention import LocalAttention, prepare_compiling
 from spidereye.decoder import DecoderConfig, UViT
+from spidereye.model import as_used
 from spidereye.precision import computing_in, has_bfloat16
 from spidereye.sampler import euler
 from spidereye.whole_files import write_whole
 
 SIZES = {True: ("XS", "S", "M"), False: ("S", "B", "M", "L")}  # on a CPU; on a GPU
+PARTS = ("attention", "dense", "sizes", "scaling", "throughput")
+ON_CPUS, ON_GPUS = PARTS[:4], PARTS[3:]  # unless asked for
+FULL = ((128, 128), (256, 128), (1024, 512))  # (W, H) of the part "throughput"
+AT_ONCE = {True: 2**15, False: 2**20}  # pixels of its batches, on a CPU and on a GPU
 ONCE = {"runs": 1, "warm_up": 0}  # of cases that take a minute
-PARTS = ("attention", "dense", "sizes", "scaling")
 
 
 def decoder_of(case: dict[str, Any]) -> UViT:
@@ -48,19 +57,17 @@ def decoder_of(case: dict[str, Any]) -> UViT:
     if case["form"] == "published":
         make_published(decoder)
     elif case["form"] in FORMS:
-        make_dense(decoder, case["form"] != "rebuilt")
-    if case["tuned"]:
-        decoder = decoder.to(memory_format=torch.channels_last)
-    return decoder.to(case["device"])
+        make_dense(decoder, case["form"] == "cached")
+    return (as_used(decoder) if case["tuned"] else decoder).to(case["device"])
 
 
 def inputs_of(case: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
     """x_t, 1000·t, z."""
-    batch, width = case["batch"], case["width"]
+    batch, height, width = case["batch"], case["height"], case["width"]
     made = (
-        torch.randn(batch, 3, width // 2, width),
+        torch.randn(batch, 3, height, width),
         torch.full((batch,), 1000.0),
-        torch.randn(batch, 4, width // 16, width // 8),
+        torch.randn(batch, 4, height // 8, width // 8),
     )
     x, t, z = (one.to(case["device"]) for one in made)
     return x, t, z
@@ -82,8 +89,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         def run(x: Tensor, t: Tensor) -> Tensor:
             return decoder(x, 1000 * t, z).velocity
 
-    precision = "bf16" if case["form"].endswith("bf16") else case["precision"]
-    with computing_in(precision, torch.device(case["device"])):
+    with computing_in(case["precision"], torch.device(case["device"])):
         return timed(lambda: euler(run, x, case["steps"]), case["runs"], case["warm_up"])
 
 
@@ -92,8 +98,8 @@ def measure_attention(case: dict[str, Any]) -> dict[str, Any]:
     decoder = decoder_of(case)
     layer = next(m for m in decoder.modules() if isinstance(m, LocalAttention))
     dense = DenseAttention(layer, cached=True)
-    width = case["width"] // 8
-    x = torch.randn(1, width // 2, width, layer.to_q.in_features)
+    cells = case["height"] // 8, case["width"] // 8
+    x = torch.randn(1, *cells, layer.to_q.in_features)
     difference = float((layer(x) - dense(x)).abs().max())
     found: dict[str, list[float]] = {"ours": [], "dense": []}
     for _ in range(case["runs"]):
@@ -136,38 +142,53 @@ def onnx_run(decoder: UViT, x: Tensor, t: Tensor, z: Tensor) -> Any:
     return run
 
 
-def cases(parts: list[str], device: str, sizes: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
-    """All that is to be measured, in order. sizes: of the part of that name."""
+def cases(parts: Sequence[str], device: str, sizes: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """All that is to be measured, in order. sizes: of the parts "sizes" and "throughput"."""
     plain = {
-        "what": "decoder", "size": "S", "width": 1024, "batch": 1, "steps": 1, "form": "eager",
-        "precision": "fp32", "tuned": True, "runs": 3, "warm_up": 1, "device": device,
+        "what": "decoder", "size": "S", "width": 1024, "height": 512, "batch": 1, "steps": 1,
+        "form": "eager", "precision": "fp32", "tuned": True, "runs": 3, "warm_up": 1,
+        "device": device,
     }  # fmt: skip
+    on_cpu = device == "cpu"
+    half = [{"precision": "bf16"}] if has_bfloat16(torch.device(device)) else []
+    best = (half or [{}])[0]
     if "attention" in parts:
         yield plain | {"what": "attention", "runs": 5}
-    on_cpu = device == "cpu"
-    half = [] if on_cpu and not has_bfloat16(torch.device(device)) else ["bf16"]
     if "dense" in parts:
-        for form in ("eager", "cached", *(half and ["bf16", "cached bf16"])):
-            yield plain | {"part": "dense", "form": form}
-        yield plain | {"part": "dense", "form": "rebuilt", **ONCE}
-        default = plain | {"part": "dense", "tuned": False, **ONCE}
+        for precision in ({}, *half):
+            yield plain | precision
+            yield plain | precision | {"form": "cached"}
+        yield plain | {"form": "rebuilt", **ONCE}
+        default = plain | {"tuned": False, **ONCE}
         yield default
         yield default | {"form": "published"}
     if "sizes" in parts:
-        forms = ["eager", "compiled", *half, *(["onnx"] if on_cpu else [])]
         for size in sizes or SIZES[on_cpu]:
-            small = plain | {"part": "sizes", "size": size, "width": 256}
+            small = plain | {"size": size, "width": 256, "height": 128}
             if size == "M" and on_cpu:
                 yield small | {"tuned": False}
                 yield small | {"tuned": False, "form": "published"}
-            for form in forms:
-                yield small | {"form": form}
+            yield small
+            yield small | {"form": "compiled"}
+            for precision in half:
+                yield small | precision
+            if on_cpu:
+                yield small | {"form": "onnx"}
             yield small | {"steps": 12, **ONCE}
             yield small | {"batch": 8, "runs": 1}
     if "scaling" in parts:
         for width in WIDTHS:
             if width != 1024 or "dense" not in parts:
-                yield plain | {"part": "scaling", "width": width, "runs": 1 if width >= 2048 else 3}
+                runs = 1 if width >= 2048 else 3
+                scaled = {"width": width, "height": width // 2, "runs": runs}
+                yield plain | scaled | ({} if on_cpu else best)
+    if "throughput" in parts:
+        for size in sizes or SIZES[on_cpu]:
+            for width, height in FULL:
+                batch = max(1, AT_ONCE[on_cpu] // (width * height))
+                full = plain | {"size": size, "width": width, "height": height, "batch": batch}
+                for form in ("eager", "compiled"):
+                    yield full | {"form": form, "runs": 10, "warm_up": 3} | best
 
 
 def main() -> None:
@@ -176,31 +197,36 @@ def main() -> None:
         print(json.dumps(measure(case)))
         return
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--parts", nargs="+", choices=PARTS)
     parser.add_argument("--sizes", nargs="+", choices=(*SIZES[True], *SIZES[False]), default=())
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/decode.json"))
+    parser.add_argument("--out", type=Path, help="on GPUs benchmarks/results/decode_<GPU>.json")
     arguments = parser.parse_args()
-    if arguments.device != "cpu":
-        arguments.parts = [part for part in arguments.parts if part in ("sizes", "scaling")]
-    threads = len(os.sched_getaffinity(0))
-    before = matrix_rate(device=arguments.device)
+    device = arguments.device
+    parts = arguments.parts or (ON_CPUS if device == "cpu" else ON_GPUS)
+    before = matrix_rates(device)
     found = []
-    for case in cases(arguments.parts, arguments.device, arguments.sizes):
+    for case in cases(parts, device, arguments.sizes):
         result = run_case(__file__, case)
         found.append({"case": case, "result": result})
-        said = result.get("failed") or result.get("median") or result.get("ours")
-        print(*cells_of(case), said, file=sys.stderr, flush=True)
-    rate = (before + matrix_rate(device=arguments.device)) / 2
-    about = {**machine(threads), "matrix product": f"{rate / 1e9:.0f} Gflop/s"}
+        took = result.get("failed") or result.get("median") or result.get("ours")
+        print(*cells_of(case), took, file=sys.stderr, flush=True)
+    after = matrix_rates(device)
+    rates = {name: (rate + after[name]) / 2 for name, rate in before.items()}
+    about = {**machine(len(os.sched_getaffinity(0))), **said(rates, device)}
     print(", ".join(f"{key} {value}" for key, value in about.items()))
-    if arguments.device == "cpu" and not has_bfloat16(torch.device("cpu")):
-        print("bf16: not measured, this CPU does not compute in bfloat16")
-    ratios = report(found, rate)
-    write_whole(
-        arguments.out, json.dumps({"about": about, "ratios": ratios, "cases": found}, indent=1)
-    )
-    print(f"written: {arguments.out}")
+    ratios = report(found, rates)
+    out = arguments.out or place(device, about["gpu"])
+    write_whole(out, json.dumps({"about": about, "ratios": ratios, "cases": found}, indent=1))
+    print(f"written: {out}")
+
+
+def place(device: str, gpu: str) -> Path:
+    """Where results go unless said: what GPUs do stays with the project, by their name."""
+    if device == "cpu":
+        return Path("runs/benchmarks/decode.json")
+    name = re.sub(r"\W+", "_", gpu).lower()
+    return Path(__file__).with_name("results") / f"decode_{name}.json"
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from spidereye.attention import REACH, LocalAttention
 from spidereye.layers import Upsample
 
-FORMS = ("rebuilt", "cached", "cached bf16")  # of the bias
+FORMS = ("rebuilt", "cached")  # of the bias
 
 
 class DenseAttention(nn.Module):

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from cases import given_case, run_case, timed
 from machine import machine, show
+from speed import COLUMNS, cells, counted, matrix_rates, operations, said
 
 from spidereye.checkpoint import Checkpoint, save_checkpoint
 from spidereye.config_files import config_to_dict, load_config
@@ -35,6 +36,7 @@ from spidereye.trained import Trained
 from spidereye.whole_files import write_whole
 
 EAGER = "eager"
+COUNTED = "operations"
 FORMS = (EAGER, "eager bf16", "compiled", "onnx", "onnx bf16")
 
 
@@ -69,6 +71,8 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         return timed(lambda: stitcher(pictures, steps=1), case["runs"])
     device = torch.device("cpu")
     networks = trained.ready(device, precision, compiled)
+    if case["what"] == COUNTED:
+        return {"operations": operations(lambda: networks.panorama(given, noise, 1))}
     with computing_in(precision, device):
         return timed(lambda: networks.panorama(given, noise, 1), case["runs"])
 
@@ -90,39 +94,40 @@ def main() -> None:
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=FORMS, help="eager as well")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/end_to_end.json"))
     arguments = parser.parse_args()
-    found = {}
-    with tempfile.TemporaryDirectory() as work:
-        folder, file = Path(work) / "checkpoint", Path(work) / "model.onnx"
+    found, rates = {}, matrix_rates("cpu")
+    with tempfile.TemporaryDirectory() as made:
+        folder, file = Path(made) / "checkpoint", Path(made) / "model.onnx"
         size = (arguments.decoder, arguments.encoder_width, arguments.side)
         parameters = make_checkpoint(folder, *size)
         exported = export_onnx(folder, file, steps=1, batch=1)
         print(f"exported: differs by {exported.difference:.1e}", file=sys.stderr, flush=True)
         plain = {"folder": str(folder), "file": str(file), "runs": arguments.runs, "tuned": True}
+        work = counted(__file__, {**plain, "what": COUNTED, "form": EAGER})
         for what in ("networks", "Stitcher"):
             for form in dict.fromkeys((EAGER, *arguments.forms)):
                 result = run_case(__file__, {**plain, "what": what, "form": form})
                 found[what, form] = result
-                said = result.get("failed") or result["seconds"]
-                print(what, form, said, file=sys.stderr, flush=True)
+                took = result.get("failed") or result["seconds"]
+                print(what, form, took, file=sys.stderr, flush=True)
     about = {
         **machine(len(os.sched_getaffinity(0))), "decoder": arguments.decoder, "batch": "1",
         "parameters": f"{parameters / 1e6:.1f} M", "views": f"{arguments.side} px",
         "ONNX file": f"{exported.megabytes:.1f} MB",
-        "largest difference": f"{exported.difference:.1e} of [-1, 1]",
+        "largest difference": f"{exported.difference:.1e} of [-1, 1]", **said(rates, "cpu"),
     }  # fmt: skip
     print(", ".join(f"{key} {value}" for key, value in about.items()))
     rows = []
     for (what, form), result in found.items():
-        if "failed" in result:
-            rows.append((what, form, result["failed"], "", ""))
-            continue
+        rate = rates["bf16" if form.endswith("bf16") else "fp32"]
+        speed = cells(result, 1, work, rate)
         base = found[what, EAGER].get("median")
-        against = f"{base / result['median']:.2f}×" if base else "–"
-        peak = f"{result['peak_mb'] / 1024:.2f}"
-        rows.append((what, form, f"{result['median']:.2f}", peak, against))
-    show("one panorama, one step", ("what", "form", "median s", "peak GB", "against eager"), rows)
+        compared = base and "median" in result
+        rows.append((what, form, *speed, f"{base / result['median']:.2f}×" if compared else "–"))
+    show("one panorama, one step", ("what", "form", *COLUMNS, "against eager"), rows)
     listed = [{"what": what, "form": form, **result} for (what, form), result in found.items()]
-    write_whole(arguments.out, json.dumps({"about": about, "rows": listed}, indent=1))
+    write_whole(
+        arguments.out, json.dumps({"about": about, "operations": work, "rows": listed}, indent=1)
+    )
     print(f"written: {arguments.out}")
 
 

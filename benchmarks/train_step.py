@@ -21,6 +21,7 @@ import torch
 from cases import given_case, run_case, timed
 from dense_attention import make_published
 from machine import machine, show
+from speed import COLUMNS, cells, counted, matrix_rates, operations, said
 
 from spidereye.conditions import Conditions
 from spidereye.decoder import DecoderConfig
@@ -84,6 +85,8 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         else:
             ema.update(model.state_dict())
 
+    if case["counted"]:
+        return {"operations": operations(step)}
     return timed(step, case["runs"])
 
 
@@ -114,30 +117,33 @@ def main() -> None:
         key: getattr(arguments, key)
         for key in ("side", "batch", "encoder_width", "decoder", "runs", "device")
     }
+    rates = matrix_rates(arguments.device)
+    work = counted(__file__, {**shared, **OURS, "counted": True})
     found = {}
     half = IN_HALF if has_bfloat16(torch.device(arguments.device)) else {}
     measured = {
         name: row for name, row in (ROWS | half).items() if name in ("plain", *arguments.rows)
     }
     for name, row in (measured | (ON_GPUS if arguments.device != "cpu" else {})).items():
-        found[name] = run_case(__file__, {**shared, **row})
+        found[name] = run_case(__file__, {**shared, **row, "counted": False})
         print(
             name, found[name].get("failed") or found[name]["seconds"], file=sys.stderr, flush=True
         )
-    about = {**machine(len(os.sched_getaffinity(0))), **{k: str(v) for k, v in shared.items()}}
+    about = {
+        **machine(len(os.sched_getaffinity(0))), **{k: str(v) for k, v in shared.items()},
+        **said(rates, arguments.device),
+    }  # fmt: skip
     print(", ".join(f"{key} {value}" for key, value in about.items()))
-    if not half:
-        print(f"bf16: not measured, this {arguments.device} does not compute in bfloat16")
     plain = found["plain"].get("median")
     rows = []
     for name, result in found.items():
-        if "failed" in result:
-            rows.append((name, result["failed"], "", ""))
-            continue
-        against = f"{plain / result['median']:.2f}×" if plain else "–"
-        rows.append((name, f"{result['median']:.2f}", f"{result['peak_mb'] / 1024:.2f}", against))
-    show("one training step", ("form", "median s", "peak GB", "against plain"), rows)
-    write_whole(arguments.out, json.dumps({"about": about, "rows": found}, indent=1))
+        rate = rates["bf16" if "bf16" in name else "fp32"]
+        speed = cells(result, arguments.batch, work, rate)
+        compared = plain and "median" in result
+        rows.append((name, *speed, f"{plain / result['median']:.2f}×" if compared else "–"))
+    show("one training step", ("form", *COLUMNS, "against plain"), rows)
+    written = {"about": about, "operations": work, "rows": found}
+    write_whole(arguments.out, json.dumps(written, indent=1))
     print(f"written: {arguments.out}")
 
 

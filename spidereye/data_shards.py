@@ -5,6 +5,7 @@ what follows the dot says what it is. So a/b.jpg is the key a/b with the entry j
 name are written as %2E (and % as %25), which `ShardSource` undoes.
 """
 
+import os
 import re
 import tarfile
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ def write_shards(folder: Path, out: Path, shard_size: str = "1GB", skip_bad: boo
     """
     limit = parse_size(shard_size)
     split_folder(folder, None)
-    if out.resolve() == folder.resolve():
+    if os.path.realpath(out) == os.path.realpath(folder):  # which stands links in a circle
         raise SpiderEyeError(f"-o {out} is the folder of the pictures; name another one")
     splits = [name for name in ("train", "val", "eval") if (folder / name).is_dir()]
     if "val" in splits and "eval" in splits:

@@ -141,19 +141,28 @@ class Upsample(nn.Module):
     """Nearest ×2, then conv3x3: as the one transposed convolution that this is, of stride 2, whose
     kernel is the 3x3 one with a square of 2x2 ones. It takes 4/9 of the products."""
 
+    kept: Tensor | None
+
     def __init__(self, width: int, padding: str = "zeros"):
         super().__init__()
         self.conv = conv3x3(width, width, padding)
+        self.register_buffer("kept", None, persistent=False)
+
+    def keep_kernel(self) -> None:
+        """Where the weights stay as they are: makes the kernel once and for all."""
+        self.kept = self._kernel().detach()
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C 2*H 2*W"]:
-        weight, bias = self.conv.weight, self.conv.bias
-        shifted = [(left, 1 - left, top, 1 - top) for left in (0, 1) for top in (0, 1)]
-        kernel = torch.stack([F.pad(weight, shift) for shift in shifted]).sum(dim=0)
-        kernel = kernel.flip(2, 3).transpose(0, 1)  # 4x4
+        kernel = self._kernel() if self.kept is None else self.kept
         crop = 1
         if isinstance(self.conv, SphereConv2d):
             x, crop = pad_sphere(x, 1, 1, 1, 1), 3  # of what its edges become
-        return F.conv_transpose2d(x, kernel, bias, stride=2, padding=crop)
+        return F.conv_transpose2d(x, kernel, self.conv.bias, stride=2, padding=crop)
+
+    def _kernel(self) -> Float[Tensor, "C C 4 4"]:
+        shifted = [(left, 1 - left, top, 1 - top) for left in (0, 1) for top in (0, 1)]
+        summed = torch.stack([F.pad(self.conv.weight, shift) for shift in shifted]).sum(dim=0)
+        return summed.flip(2, 3).transpose(0, 1)
 
 
 class StraightPath(nn.Module):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,10 @@ from spidereye.conditions import ConditioningConfig, Conditions
 from spidereye.decoder import DecoderConfig, UViT
 from spidereye.encoder import EncoderConfig, KLEncoder, Posterior
 from spidereye.fusion import FusionConfig, build_fusion
+from spidereye.layers import Upsample
 from spidereye.sampler import euler
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -130,10 +133,14 @@ class SpiderEyeModel(nn.Module):
         return self.fusion(torch.stack(list(latents), dim=1))
 
 
-def as_used(model: SpiderEyeModel) -> SpiderEyeModel:
-    """The model, changed for use instead of training. Channels last makes convolutions of large
-    pictures up to a third faster; on CPUs their backward pass is slower for it."""
+def as_used(model: Network) -> Network:
+    """The model, or one of its networks, changed for use instead of training: its weights have to
+    stay as they are. Channels last makes convolutions of large pictures up to a third faster; on
+    CPUs their backward pass is slower for it."""
     model.eval().requires_grad_(False)
+    for module in model.modules():
+        if isinstance(module, Upsample):
+            module.keep_kernel()
     return model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import platform
 import shlex
 import time
@@ -47,7 +48,7 @@ def run_quickstart(data: Path | None, overrides: list[str]) -> None:
     config = load_config(NAME, _data_overrides(data, overrides))
     if data is not None and not _overridden("run_name", overrides):
         # A run of its own: the one on built-in scenes must not be resumed with other data.
-        config.run_name = f"{NAME}-{data.resolve().name}"
+        config.run_name = f"{NAME}-{Path(os.path.realpath(data)).name}"
     _refuse_other_data(config)
     report = Path(config.runs_dir) / NAME / "report.html"
     command = _command(data, overrides)
@@ -121,7 +122,7 @@ def _data_name(data: Mapping[str, Any]) -> str:
     if data["type"] == "scenes":
         return "built-in procedural scenes"
     root = (data["type"] == "video" and data["video_root"]) or data["root"] or data["imagenet_root"]
-    where = root if "://" in root else str(Path(root).resolve())
+    where = root if "://" in root else os.path.realpath(root)
     if data["type"] == "shards" and data["shards_train"]:
         where += f", {data['shards_train']}"
     what = {"folder": "panoramas", "video": "video frames"}.get(data["type"], data["type"])

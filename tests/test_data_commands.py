@@ -262,6 +262,9 @@ def test_shards_command(folder, tmp_path):
     assert printed == f"{len(tars)} shards in {tmp_path / 'out'}\n" and len(tars) > 2
     with pytest.raises(SpiderEyeError, match="'20 miles' is not a size"):
         run("shards", tmp_path / "split", "-o", tmp_path / "out", "--shard-size", "20 miles")
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(SpiderEyeError, match="cannot be written: Too many levels"):
+        run("shards", tmp_path / "split", "-o", tmp_path / "circle")
 
 
 def test_check_complains_of_folders_that_cannot_be_listed(folder, monkeypatch):

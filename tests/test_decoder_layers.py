@@ -1,12 +1,16 @@
 """The decoder's layers that are faster than they read: equal to what they stand for, gradients
 included, with and without gradients."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from spidereye.decoder import DecoderConfig, UViT
 from spidereye.layers import Upsample, silu_by_cells
+from spidereye.model import as_used
+from spidereye.precision import computing_in
 
 
 def same(one: torch.Tensor, other: torch.Tensor) -> None:
@@ -30,6 +34,24 @@ def test_upsampling_is_enlarging_and_then_convolving(padding, size):
     same(made, expected)
     for one, two in zip(ours, [other.grad, *(p.grad for p in upsample.parameters())], strict=True):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_kept_kernel_is_the_one_made_anew(precision):
+    """Bit by bit; and it is no weight."""
+    torch.manual_seed(0)
+    decoder = UViT(DecoderConfig.named("XXS", padding="sphere"))
+    for parameter in decoder.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    used = as_used(copy.deepcopy(decoder))
+    kernels = [part.kept for part in used.modules() if isinstance(part, Upsample)]
+    assert kernels and all(kernel is not None for kernel in kernels)
+    assert used.state_dict().keys() == decoder.state_dict().keys()
+    given = (torch.randn(1, 3, 32, 64), torch.ones(1), torch.randn(1, 4, 4, 8))
+    with computing_in(precision, torch.device("cpu")):
+        expected = decoder.to(memory_format=torch.channels_last)(*given).velocity
+        assert torch.equal(used(*given).velocity, expected)
 
 
 @pytest.mark.parametrize("cells", [(2, 4), (8, 16), (3, 5), (16, 32)])

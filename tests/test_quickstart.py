@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from spidereye.config_files import load_config
-from spidereye.quickstart import _data, _data_overrides
+from spidereye.errors import SpiderEyeError
+from spidereye.quickstart import _data, _data_overrides, run_quickstart
 
 HERE = Path.cwd()
 
@@ -32,3 +33,9 @@ def test_data_is_called_what_it_is(overrides, words):
 def test_a_folder_of_any_name_is_taken_as_it_is(folder):
     config = load_config("quickstart", _data_overrides(Path(folder), []))
     assert (config.dataset.type, config.dataset.root) == ("folder", folder)
+
+
+def test_a_link_to_itself_is_no_folder(tmp_path):
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(SpiderEyeError, match="there is no such folder"):
+        run_quickstart(tmp_path / "circle", [f"runs_dir={tmp_path}"])

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from spidereye.decoder import DecoderConfig, UViT
+from spidereye.precision import has_bfloat16
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -19,8 +21,11 @@ def _benchmarks(monkeypatch):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("form", ["rebuilt", "cached", "cached bf16", "published"])
-def test_the_baselines_are_our_decoder(form):
+@pytest.mark.parametrize(
+    "form,half",
+    [("rebuilt", False), ("cached", False), ("cached", True), ("published", False)],
+)
+def test_the_baselines_are_our_decoder(form, half):
     from dense_attention import make_dense, make_published
 
     torch.manual_seed(0)
@@ -36,7 +41,7 @@ def test_the_baselines_are_our_decoder(form):
     assert "DenseAttention" in repr(decoder)
     assert ("PublishedUpsample" in repr(decoder)) == (form == "published")
     for _ in range(2):
-        if form == "cached bf16":
+        if half:
             with torch.autocast("cpu", torch.bfloat16):
                 found = decoder(*given).velocity.float()
             assert float((found - ours).norm() / ours.norm()) < 0.02
@@ -45,14 +50,49 @@ def test_the_baselines_are_our_decoder(form):
 
 
 def test_exponents_and_operations_by_hand():
-    from decode_tables import exponent, operations
+    from decode_tables import decoder_operations, exponent
+    from speed import operations
 
     assert exponent({256: 1.0, 512: 4.0, 1024: 16.0}) == pytest.approx(1.0)
     assert exponent({256: 1.0, 512: 16.0, 1024: 256.0}) == pytest.approx(2.0)
-    one = operations("XXS", 256, 1)
-    assert operations("XXS", 256, 2) == pytest.approx(2 * one, rel=1e-3)
+    one = decoder_operations("XXS", 256, 128, 1)
+    assert decoder_operations("XXS", 256, 128, 2) == pytest.approx(2 * one, rel=1e-3)
+    assert decoder_operations("XXS", 128, 128, 2) == pytest.approx(one, rel=1e-3)
     # Only the time's linear layers do not grow with the pixels.
-    assert operations("XXS", 512, 1) == pytest.approx(4 * one, rel=0.01)
+    assert decoder_operations("XXS", 512, 256, 1) == pytest.approx(4 * one, rel=0.01)
+
+    a, b = torch.rand(3, 5, requires_grad=True), torch.rand(5, 7, requires_grad=True)
+    assert operations(lambda: a @ b) == 2 * 3 * 5 * 7
+    assert operations(lambda: (a @ b).sum().backward()) == 3 * 2 * 3 * 5 * 7
+    q = torch.rand(
+        1, 2, 11, 4
+    )  # two heads: products of queries with keys, and of those with values
+    assert operations(lambda: F.scaled_dot_product_attention(q, q, q)) == 2 * 2 * 2 * 11 * 11 * 4
+
+
+def test_the_share_of_the_machine_by_hand():
+    from speed import COLUMNS, cells, matrix_rates
+
+    made = cells({"median": 0.5, "peak_mb": 2048.0}, 4, 10**9, 8e9)
+    assert made == ("0.5", "8", "2.00", "1", "25%")
+    assert cells({"failed": "not done after 900 s"}, 4, 10**9, 8e9)[0] == "not done after 900 s"
+    assert len(made) == len(COLUMNS)
+    rates = matrix_rates("cpu")
+    assert ("bf16" in rates) == has_bfloat16(torch.device("cpu"))
+    assert min(rates.values()) > 1e9
+
+
+def _case(decode, parts, device="cpu"):
+    """Every case, and a result that says how slow its form is."""
+    slow_forms = {("eager", "fp32"): 1.0, ("eager", "bf16"): 0.5, ("cached", "fp32"): 3.0,
+                  ("cached", "bf16"): 2.0}  # fmt: skip
+    for case in decode.cases(parts, device):
+        slow = slow_forms.get((case["form"], case["precision"]), 6.0)
+        seconds = slow * (1 if case["tuned"] else 4) * (case["width"] / 1024) ** 2
+        result = {"median": seconds, "seconds": [seconds], "peak_mb": 1024.0 * slow}
+        if case["what"] == "attention":
+            result = {"ours": [1.0, 2.0, 1.0], "dense": [9.0, 10.0, 2.0], "difference": 0.0}
+        yield {"case": case, "result": result}
 
 
 def test_ratios_are_of_the_same_case_in_another_form(monkeypatch, capsys):
@@ -60,26 +100,39 @@ def test_ratios_are_of_the_same_case_in_another_form(monkeypatch, capsys):
     from decode_tables import report
 
     monkeypatch.setattr(decode, "has_bfloat16", lambda device: True)
-    slow_forms = {"eager": 1.0, "bf16": 0.5, "cached": 3.0, "cached bf16": 2.0}
-    found = []
-    for case in decode.cases(["attention", "dense", "scaling"], "cpu"):
-        slow = slow_forms.get(case["form"], 6.0)
-        seconds = slow * (1 if case["tuned"] else 4) * (case["width"] / 1024) ** 2
-        result = {"median": seconds, "seconds": [seconds], "peak_mb": 1024.0 * slow}
-        if case["what"] == "attention":
-            result = {"ours": [1.0, 2.0, 1.0], "dense": [9.0, 10.0, 2.0], "difference": 0.0}
-        found.append({"case": case, "result": result})
+    found = list(_case(decode, ["attention", "dense", "scaling"]))
     found[-1]["result"] = {"failed": "not done after 900 s"}
-    ratios = report(found, rate=1e11)
+    ratios = report(found, {"fp32": 1e11, "bf16": 1e12})
     assert ratios["S 1024x512: faster than dense, bias cached"] == 3
-    assert ratios["S 1024x512: faster than dense, bias cached bf16"] == 4
+    assert ratios["S 1024x512: faster than dense, bias cached, both in bf16"] == 4
     assert ratios["S 1024x512: faster than dense, bias rebuilt"] == 6
     assert ratios["S 1024x512: peak memory of dense, bias rebuilt, over ours"] == 6
     assert ratios["S 1024x512: faster than published, default allocator and layout"] == 24
-    assert ratios["S 1024x512: the allocator alone"] == 4
+    assert ratios["S 1024x512: the allocator and the layout alone"] == 4
     assert ratios["S 1024x512: one attention layer, faster than dense, bias cached"] == 5
-    assert ratios["S: exponent of time against pixels, 256 to 1024"] == pytest.approx(1.0)
-    assert "not done after 900 s" in capsys.readouterr().out
+    exponent = ratios["S: exponent of time against pixels, 256 to 1024, fp32"]
+    assert exponent == pytest.approx(1.0)
+    assert "not done" in capsys.readouterr().out
+
+
+def test_gpus_are_measured_at_the_published_size_and_others(monkeypatch, capsys):
+    import decode
+    from decode_tables import PUBLISHED, report
+
+    monkeypatch.setattr(decode, "has_bfloat16", lambda device: True)
+    found = list(_case(decode, decode.ON_GPUS, "cuda"))
+    cases = [row["case"] for row in found]
+    assert {case["precision"] for case in cases} == {"bf16"}
+    sizes = {(case["size"], case["width"], case["height"], case["form"]) for case in cases}
+    for size in PUBLISHED:
+        for form in ("eager", "compiled"):
+            assert {(size, 128, 128, form), (size, 256, 128, form), (size, 1024, 512, form)} < sizes
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    ratios = report(found, {"fp32": 1e11, "bf16": 1e12})
+    made = 64 / (0.5 / 64)  # a batch of 64 in the time that eager takes here
+    assert ratios["S 128x128: pictures a second, over the paper's 1026"] == made / 1026
+    assert ratios["S: exponent of time against pixels, 256 to 2048, bf16"] == pytest.approx(1.0)
+    assert decode.place("cuda", "NVIDIA H200").name == "decode_nvidia_h200.json"
 
 
 def test_a_case_runs_by_itself_and_says_why_not(tmp_path):
