@@ -22,11 +22,10 @@ from rich.table import Table
 from spidereye.cpu import SPIN_COUNT
 
 STEP = """
-import sys, time
+import sys, time, torch
 if "allocator" in sys.argv[1]:
     from spidereye.cpu import keep_large_buffers
     assert keep_large_buffers()
-import torch
 from spidereye.decoder import DecoderConfig
 from spidereye.encoder import EncoderConfig
 from spidereye.model import ModelConfig, SpiderEyeModel

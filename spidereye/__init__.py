@@ -8,6 +8,10 @@ panorama = Stitcher.load("runs/jobs/mine/best")(views).picture
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from spidereye.cpu import wait_briefly
+
+wait_briefly()  # before anything of ours imports PyTorch, which asks once
+
 if TYPE_CHECKING:
     from spidereye.stitcher import Stitcher
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from spidereye.cpu import collect_rarely, keep_large_buffers, wait_briefly
+from spidereye.cpu import collect_rarely, keep_large_buffers
 from spidereye.data_commands import data_app
 from spidereye.errors import SpiderEyeError
 from spidereye.rig_commands import rig_app
@@ -238,7 +238,6 @@ def _run(command: Callable[[], object]) -> None:
     from spidereye.interrupt import Interrupt
 
     collect_rarely()
-    wait_briefly()
     keep_large_buffers()
     if isinstance(sys.stdout, TextIOWrapper):  # names of files need not be UTF-8, terminals neither
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -24,7 +24,8 @@ class Rig:
     """N cameras around one centre. sphere_radius: metres at which their pictures are made to
     agree; ∞ treats every camera as standing at the centre.
 
-    Raises SpiderEyeError for no cameras, two of one name, poses that are none, and another radius.
+    Raises SpiderEyeError for no cameras, two of one name, poses that are none, another radius, and
+    a camera that does not stand inside the sphere.
     """
 
     cameras: tuple[Camera, ...]
@@ -44,6 +45,13 @@ class Rig:
             raise SpiderEyeError(
                 f"sphere_radius is in metres above 0, or math.inf, got {self.sphere_radius}"
             )
+        for camera in self.cameras:
+            away = float(camera.position.norm())
+            if not away < self.sphere_radius:
+                raise SpiderEyeError(
+                    f"view {camera.name} stands {away:g} m from the centre, not inside the sphere "
+                    f"of {self.sphere_radius:g} m: positions and sphere_radius are in metres"
+                )
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -113,7 +113,10 @@ def rig_from(root: Entry, masks: bool = True) -> Rig:
             f"the views are in {count} file{'s' * (count > 1)} of a shot, numbered from 0, so that "
             f"there is no file {max(given)}"
         )
-    return Rig(tuple(cameras), radius)
+    try:
+        return Rig(tuple(cameras), radius)
+    except SpiderEyeError as error:
+        raise found["views"].problem(str(error)) from error
 
 
 def _camera(entry: Entry, masks: bool) -> Camera:
@@ -192,7 +195,8 @@ def _visible(entry: Entry, lens: Lens) -> Bool[Tensor, "h w"]:
     path = entry.file.parent / entry.text("the name of a picture")
     try:
         with Image.open(path) as image:
-            size, grey = image.size, np.asarray(image.convert("L"))
+            size, deep = image.size, image.mode.startswith("I")  # 16 bits, which L would clip
+            grey = np.asarray(image if deep else image.convert("L"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         missing = isinstance(error, FileNotFoundError)
         reason = "there is no such file" if missing else str(error)
@@ -201,7 +205,7 @@ def _visible(entry: Entry, lens: Lens) -> Bool[Tensor, "h w"]:
         raise entry.problem(
             f"the mask {path} has {size[0]}x{size[1]} pixels, its lens {lens.width}x{lens.height}"
         )
-    return torch.from_numpy(grey > 127)
+    return torch.from_numpy(grey > (32767 if deep else 127))
 
 
 def _crop(entry: Entry, lens: Lens) -> Crop:

@@ -148,18 +148,19 @@ class ModelStitch:
 
     @property
     def takes_any_rig(self) -> bool:
-        """Whether views may be of any number and from any rig; an ONNX file has a number of its
-        own."""
+        """Whether views may be of any number, from any rig; an ONNX file has its own number."""
         return self.config.conditioning().grid and isinstance(self.networks, SpiderEyeModel)
 
     def check_number(self, rig: Rig) -> None:
         """SpiderEyeError for a rig of another number of views than the networks take."""
         ssdd, views = self.config.ssdd, len(rig.cameras)
         if not self.takes_any_rig and views != ssdd.n_views:
+            made, take = "exported", "its checkpoint folder, or export it with this rig"
+            if isinstance(self.networks, SpiderEyeModel):
+                made, take = "trained", f"fusion_type=spherical (this one: {ssdd.fusion_type})"
             raise SpiderEyeError(
-                f"this model was trained or exported for {ssdd.n_views} views and takes no other "
-                f"number, but the rig has {views} ({', '.join(rig.names)}); take a checkpoint "
-                f"folder of fusion_type=spherical (this one: {ssdd.fusion_type})"
+                f"this model was {made} for {ssdd.n_views} views and takes no other number, but "
+                f"the rig has {views} ({', '.join(rig.names)}); take {take}"
             )
 
     def squares(self, shot: Shot) -> Shot:
@@ -238,8 +239,8 @@ class ModelStitch:
         self, given: Conditions, noise: Float[Tensor, "B 3 H W"], steps: int | None
     ) -> Float[Tensor, "B 3 H W"]:
         shift = self.config.ssdd.fm_sampler.t_pow_shift
+        steps = self.steps if steps is None else steps
         with computing_in(self.precision, self.device):
-            steps = self.steps if steps is None else steps
             return self.networks.panorama(given, noise, steps, shift)
 
 

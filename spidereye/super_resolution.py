@@ -178,9 +178,9 @@ def _rows(
     camera = camera.to(torch.device("cpu"), torch.float64)
     height, width, points = effort.finer * height, effort.finer * width, effort.points
     rays, valid = camera.unproject(camera.pixel_grid(points))
-    whole = _tiles(valid, points).all(dim=1)
     if math.isfinite(sphere_radius):
         rays = _met(rays, camera.position, sphere_radius)
+    whole = _tiles(valid & rays.isfinite().all(dim=-1), points).all(dim=1)
     pixels = panorama_pixels(rays, height, width).float()
     u, v = (_tiles(axis, points)[whole] for axis in pixels.unbind(-1))
     left, top = u.floor(), v.floor()

@@ -16,10 +16,12 @@ _MOST_LETTERS = 50  # of a name that its temporary has too: of up to 4 bytes eac
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write that will stand at `path`: written beside it, synced and renamed once the
-    block has ended well; an earlier file stays as it was until then. Missing folders are made.
+    block has ended well; an earlier file stays as it was until then. Missing folders are made. A
+    link stays a link, and its target is what is written.
 
     OSErrors pass as they are.
     """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:

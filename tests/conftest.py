@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from spidereye.cpu import wait_briefly
+import spidereye  # noqa: F401  before PyTorch, which asks for its settings once
 
-wait_briefly()  # before PyTorch is imported, as our commands do
-
-import torch  # noqa: E402
+import torch  # isort: skip
 
 # The tests' networks are tiny and run side by side (-n); more threads would only wait for others.
 torch.set_num_threads(1)

@@ -169,6 +169,8 @@ def test_the_documented_networks_take_views_alone_and_any_number_of_shots(tmp_pa
     ours, theirs = Stitcher.load(checkpoint), Stitcher.load(path)
     assert difference(ours(pictures()).picture, theirs(pictures()).picture) <= 1
     shots_alone_and_together(checkpoint, path)
+    with pytest.raises(SpiderEyeError, match=r"exported for 4 views .* has 3 .* with this rig"):
+        Stitcher.load(path, rig="tri190")
 
 
 def test_what_cannot_be_exported(tmp_path, monkeypatch):

@@ -82,6 +82,15 @@ def test_every_key_is_read(example):
     assert up.axis.round(decimals=12).tolist() == [0, 1, 0]
 
 
+def test_masks_of_16_bits_are_read_as_those_of_8(example, tmp_path):
+    """Dark grey of 16 bits is white where it is clipped."""
+    mask = np.full((48, 64), 40000, np.uint16)
+    mask[40:] = 20000
+    Image.fromarray(mask).save(tmp_path / "front.png")
+    visible = read_rig(example).cameras[0].visible
+    assert visible is not None and not bool(visible[40:].any()) and bool(visible[:40].all())
+
+
 def test_a_field_of_view_becomes_the_circle_that_its_rays_lie_on():
     lens = NAMED_RIGS["dual190"]().cameras[0].lens
     assert circle_of_fov(lens, 190) == pytest.approx(512, abs=1e-9)
@@ -127,6 +136,7 @@ MISTAKES = [
         "width: 100",
         "line 10: the crop of 100x96 pixels has not the shape of its lens",
     ),
+    ("radius: 8.5", "radius: 0.3", "line 4: .*view front stands 0.37.* m .* sphere of 0.3 m"),
     ("file: 1", "file: 3", "line 4: the views are in 3 files .* there is no file 3"),
     ("file: 1", "file: 999999999", "line 4: .* there is no file 999999999"),
     ("file_height: 96", "file_hight: 96", "line 10: .*file_height|line 10: .*file_hight"),

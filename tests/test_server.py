@@ -8,7 +8,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -24,7 +24,7 @@ from running import serving
 from spidereye import Stitcher
 from spidereye.errors import SpiderEyeError
 from spidereye.pictures import to_uint8
-from spidereye.rig import spider4
+from spidereye.rig import Rig, spider4
 from spidereye.rig_files import write_rig
 from spidereye.server.app import create_app
 from spidereye.server.job_queue import JobQueue
@@ -162,6 +162,11 @@ def test_rigs_are_uploaded_or_guessed(client, views, tmp_path):
         data=GEOMETRIC,
     )
     assert answer.status_code == 422 and "masks are files of their own" in answer.json()["error"]
+    crowd = [replace(small_rig().cameras[0], name=f"v{n}") for n in range(LIMITS.views + 1)]
+    write_rig(Rig(tuple(crowd)), tmp_path / "crowd.yaml")
+    sent = ("rig_file", ("crowd.yaml", (tmp_path / "crowd.yaml").read_bytes(), "text/yaml"))
+    answer = client.post("/api/stitch", files=[*files(views), sent], data=GEOMETRIC)
+    assert answer.status_code == 413 and "at most 6 views here, got 7" in answer.json()["error"]
     narrow, wide = (
         opened(
             client.post(
@@ -254,6 +259,11 @@ def test_bad_uploads_get_a_sentence_and_do_no_harm(client, views):
         (413, "at most 2 MB", client.post("/api/stitch", content=chunks(), headers=MULTIPART)),
         (422, "send one of them", sent(good[0], rig="spider4", fov="190")),
         (422, "family goes with fov", sent(good[0], family="equidistant")),
+        (
+            422,
+            "field `views` takes a file, got text",
+            client.post("/api/stitch", data={**GEOMETRIC, "views": "front"}),
+        ),
         (422, "field `views` is missing", client.post("/api/stitch", data=GEOMETRIC)),
     ):
         assert answer.status_code == status, (words, answer.text)

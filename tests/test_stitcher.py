@@ -603,7 +603,7 @@ def test_fusions_of_a_fixed_number_of_views_are_given_black_ones(fusion, tmp_pat
         "right: it shows nothing; the others see 100.0% of the sphere; the model takes it as it is",
     )
     assert missing.count.max() == 3
-    words = f"trained or exported for 4 views and .* has 3 \\(a, b, c\\).*{fusion}"
+    words = f"trained for 4 views and .* has 3 \\(a, b, c\\).*{fusion}"
     with pytest.raises(SpiderEyeError, match=words):
         stitcher(views[:3], rig=mixed_rig())
     with pytest.raises(SpiderEyeError, match="takes no other number"):
@@ -782,6 +782,10 @@ def test_rigs_are_checked_however_they_are_made():
         (
             lambda: Rig((replace(front, position=math.inf * mirror[0]),)),
             "position of view front is",
+        ),
+        (
+            lambda: Rig((replace(front, position=3.0 - mirror[0]),), sphere_radius=3.0),
+            "view front stands .* m from the centre, not inside the sphere of 3 m",
         ),
     ):
         with pytest.raises(SpiderEyeError, match=words):

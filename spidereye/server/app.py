@@ -199,6 +199,8 @@ def _explain_errors(app: FastAPI) -> None:
         field = ".".join(str(part) for part in first["loc"][1:])
         missing = first["type"] == "missing"
         said = f"the field `{field}` is missing" if missing else f"{field}: {first['msg']}"
+        if "UploadFile" in first["msg"]:
+            said = f"the field `{first['loc'][1]}` takes a file, got text"
         return JSONResponse({"error": said}, 422)
 
     @app.exception_handler(HTTPException)

@@ -7,10 +7,11 @@ from spidereye.errors import SpiderEyeError
 
 @dataclass(frozen=True)
 class Limits:
-    """megabytes: of one request.   pixels: of one picture.   views: pictures of one shot.
-    width: of a panorama.   queue, queue_megabytes: jobs that wait, and their pictures together.
-    seconds: from a job's arrival to its start.   kept, kept_seconds, kept_megabytes: finished jobs
-    whose panoramas can still be fetched, and their panoramas together; the last one always can."""
+    """megabytes: of one request.   pixels: of one picture.   views: pictures of one shot, and
+    cameras of a rig.   width: of a panorama.   queue, queue_megabytes: jobs that wait, and their
+    pictures together.   seconds: from a job's arrival to its start.   kept, kept_seconds,
+    kept_megabytes: finished jobs whose panoramas can still be fetched, and their panoramas
+    together; the last one always can."""
 
     megabytes: float = 64.0
     pixels: int = 60_000_000

@@ -132,7 +132,7 @@ class StitchRequest:
         model = wanted.model or models.default
         if (wanted.steps is not None or wanted.seed) and model == GEOMETRIC:
             raise Refused(422, "steps and seed go with a model: the stitch has no networks")
-        rig = _rig(models, model, uploads, wanted)
+        rig = _rig(models, limits, model, uploads, wanted)
         views = _ordered(uploads, rig)
         size = None if wanted.size is None else size_from(wanted.size, "size")
         if size is None:
@@ -189,7 +189,9 @@ def _refusing() -> Iterator[None]:
         raise Refused(413 if large else 415, str(error)) from error
 
 
-def _rig(models: Models, model: str, uploads: Sequence[Upload], wanted: Wanted) -> Rig:
+def _rig(
+    models: Models, limits: Limits, model: str, uploads: Sequence[Upload], wanted: Wanted
+) -> Rig:
     guessed = wanted.fov is not None or wanted.family is not None
     if (wanted.rig is not None) + (wanted.rig_file is not None) + guessed > 1:
         raise Refused(422, "a rig is one of rig, rig_file, and fov with family: send one of them")
@@ -197,7 +199,7 @@ def _rig(models: Models, model: str, uploads: Sequence[Upload], wanted: Wanted) 
         what = "family" if wanted.family is not None else "order"
         raise Refused(422, f"{what} goes with fov, the lens's field of view in degrees")
     if wanted.rig_file is not None:
-        return _uploaded_rig(wanted.rig_file)
+        return _uploaded_rig(wanted.rig_file, limits)
     if guessed:
         options = GuessOptions(family=wanted.family, fov=wanted.fov, order=wanted.order)
         with _GUESSING:
@@ -206,7 +208,7 @@ def _rig(models: Models, model: str, uploads: Sequence[Upload], wanted: Wanted) 
     return models.rig_of(model) if wanted.rig is None else models.rig(wanted.rig)
 
 
-def _uploaded_rig(upload: Upload) -> Rig:
+def _uploaded_rig(upload: Upload, limits: Limits) -> Rig:
     """Without masks, which would be read from this machine's files."""
     if len(upload.data) > _MOST_RIG:
         raise Refused(413, f"{upload.label}: a rig file has at most {_MOST_RIG} bytes")
@@ -214,7 +216,11 @@ def _uploaded_rig(upload: Upload) -> Rig:
         text = upload.data.decode()
     except UnicodeDecodeError as error:
         raise Refused(415, f"{upload.label}: a rig file is YAML in UTF-8") from error
-    return rig_from(parse_yaml(text, upload.label), masks=False)
+    rig = rig_from(parse_yaml(text, upload.label), masks=False)
+    if len(rig.cameras) > limits.views:  # of which many may be in one picture
+        count = len(rig.cameras)
+        raise Refused(413, f"a rig has at most {limits.views} views here, got {count}")
+    return rig
 
 
 def _ordered(uploads: Sequence[Upload], rig: Rig) -> tuple[Upload | None, ...]:
