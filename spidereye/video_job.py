@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ from spidereye.whole_files import unwritable, whole_file
 
 _NO_SOUND = "none"
 _POSES_FROM = 5  # moments of the video
+_EVEN = 1.5  # the longest interval to the shortest; a frame that was dropped makes 2
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,8 @@ def stitch_videos(job: VideoJob) -> None:
         )
     videos = ViewVideos.open(paths, _offsets(job.offsets, labels))
     moments = videos.moments(job.start, job.seconds)
+    for line in videos.notes(labels):
+        console.print(f"note: {line}")
     with ViewFrames(videos) as frames:
         if stitcher is None or stitcher.fits:
             (first,) = frames.pictures(moments[:1])
@@ -153,11 +157,8 @@ def stitch_videos(job: VideoJob) -> None:
             done = _write(job, making, frames, moments, sound)
         except (OSError, FFmpegError) as error:
             raise unwritable(job.stitch.output, error) from error
-    for label, count in zip(labels, frames.damaged, strict=True):
-        if count:
-            console.print(
-                f"note: {label}: {count} frames could not be decoded; the ones before stand in"
-            )
+    for line in frames.notes(labels):
+        console.print(f"note: {line}")
     width, height = stitcher.size
     what = f"{job.stitch.output}: {done} frames of {width}x{height}, {stitcher.origin}"
     if done < len(moments):
@@ -186,7 +187,9 @@ def _write(
     with stop_after_step() as stop, whole_file(output) as file:
         before = output if done else None
         interval, size = frames.videos.interval, making.stitcher.size
-        video = PanoramaVideo(file, size, interval, job.codec, job.quality, sound, before)
+        video = PanoramaVideo(
+            file, size, interval, job.codec, job.quality, sound, before, _are_even(moments)
+        )
         try:
             with progress("frames", len(moments), done) as meter:
                 left = moments[done:]
@@ -231,6 +234,12 @@ def _settings(job: VideoJob, stitcher: Stitcher, videos: ViewVideos) -> str:
             "start": job.start, "seconds": job.seconds, "smooth": job.smooth, "sound": job.sound,
         }
     )  # fmt: skip
+
+
+def _are_even(moments: Sequence[Moment]) -> bool:
+    """Whether they come at nearly equal intervals."""
+    steps = [after.seconds - now.seconds for now, after in pairwise(moments)]
+    return not steps or max(steps) <= _EVEN * min(steps)
 
 
 def _is_whole(pictures: Sequence[Frame | None]) -> bool:

@@ -4,6 +4,7 @@ Importing this module raises SpiderEyeError where PyAV is not installed.
 """
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,9 +21,9 @@ try:
 except ImportError as error:
     raise require_extra("video", "av") from error
 
-from av import AudioFrame, AudioResampler, Packet, VideoFrame
+from av import AudioFrame, AudioResampler, Codec, Packet, VideoFrame
 from av.bitstream import BitStreamFilterContext
-from av.error import FFmpegError
+from av.error import ArgumentError, FFmpegError
 from av.video.reformatter import ColorRange, Colorspace
 
 CODECS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1"}
@@ -32,6 +33,7 @@ _BT709 = 1  # colour primaries, transfer and matrix (ITU-T H.273)
 _WITH_LENGTHS = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
 # What MP4 holds; other sound becomes AAC.
 _SOUND = ("aac", "mp3", "ac3", "eac3", "opus", "alac", "flac")
+_ANY_RATE = 48_000  # samples a second, where AAC has none like the sound's
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ class PanoramaVideo:
     file: an empty file to write.   size: (W, H), both even.   interval: seconds from frame to
     frame, on the mean.   codec: of CODECS.   quality: the encoder's constant rate factor, less is
     better.   before: a video that this class wrote with the same settings, whose frames are the
-    first of this one, as they were encoded.
-    Raises SpiderEyeError for sizes that cannot be encoded and sound that cannot be read.
+    first of this one, as they were encoded.   even: whether frames come at nearly equal intervals.
+    Raises SpiderEyeError for sizes that cannot be encoded and sound that cannot be read or written,
+    FFmpegError where the file cannot be written.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class PanoramaVideo:
         quality: int = 18,
         sound: Sound | None = None,
         before: Path | None = None,
+        even: bool = True,
     ):
         if size[0] % 2 or size[1] % 2:
             raise SpiderEyeError(
@@ -75,6 +79,8 @@ class PanoramaVideo:
         self._stream.width, self._stream.height = size
         self._stream.pix_fmt = "yuv420p"
         self._stream.options = {"crf": str(quality)}
+        if codec == "av1":  # 1: of its remarks on the terminal only errors
+            os.environ.setdefault("SVT_LOG", "1")
         if codec == "hevc":  # the tag that Apple's players want, and no remarks on the terminal
             self._stream.codec_context.codec_tag = "hvc1"
             self._stream.options |= {"x265-params": "log-level=none"}
@@ -82,9 +88,14 @@ class PanoramaVideo:
         # About a second from keyframe to keyframe: players seek to them.
         context.gop_size = max(1, 2 * round(1 / interval / 2))
         context.time_base = _CLOCK
+        # MP4's length is a sum over the order of decoding. Where that is not the order of showing,
+        # it is right at equal intervals only.
+        if not even:
+            context.max_b_frames = 0
         context.color_primaries = context.color_trc = context.colorspace = _BT709
         context.color_range = ColorRange.MPEG
         self._sound = None if sound is None else _SoundTrack(self._container, sound)
+        self._container.start_encoding()  # so that its trouble is not taken for the sound's
         self._decoded_by = -math.inf  # the time stamp of the last packet, which only grow
         if before is not None:
             for packet in _packets(before, codec):
@@ -92,7 +103,8 @@ class PanoramaVideo:
                 self._mux([packet])
 
     def write(self, picture: UInt8[np.ndarray, "H W 3"], seconds: float) -> None:
-        """A frame at so many seconds after the first."""
+        """A frame at so many seconds after the first. Raises SpiderEyeError for sound that cannot
+        be written, FFmpegError where the file cannot be."""
         self._mux_sound(seconds)
         frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
@@ -101,18 +113,17 @@ class PanoramaVideo:
         self._mux(self._stream.encode(frame))
 
     def close(self, seconds: float) -> None:
-        """Finish the file; `seconds`: how long it lasts, for the sound."""
+        """Finish the file; `seconds`: how long it lasts, for the sound. Raises as `write` does."""
         self._mux(self._stream.encode(None))
         self._mux_sound(seconds)
         if self._sound is not None:
-            self._container.mux(self._sound.rest())
+            self._sound.mux_rest()
         self._container.close()
 
     def _mux_sound(self, seconds: float) -> None:
         """What sounds up to so many seconds after the first frame."""
         if self._sound is not None:
-            for packet in self._sound.until(seconds):
-                self._container.mux(packet)
+            self._sound.mux_until(seconds)
 
     def _mux(self, packets: Sequence[Any]) -> None:
         """Pictures' packets. Those of an encoder that starts anew in the midst of a video may want
@@ -136,46 +147,68 @@ class _SoundTrack:
     """Packets of sound for a container, as they are where MP4 holds them, else made AAC."""
 
     def __init__(self, container: Any, sound: Sound):
-        self._sound = sound
+        self._container, self._sound = container, sound
         try:
             self._input = av.open(str(sound.path.absolute()))  # 12:30.mp4 would be a protocol
         except (FFmpegError, OSError) as error:
-            reason = error.strerror or error
-            raise SpiderEyeError(f"{sound.path}: its sound cannot be read: {reason}") from error
+            raise self._error("read", error) from error
         if not self._input.streams.audio:
             raise SpiderEyeError(f"{sound.path} has no sound; name another view or none")
         stream = self._input.streams.audio[0]
-        self._copied = stream.codec_context.name in _SOUND
-        if self._copied:
+        if stream.codec_context.name in _SOUND:
             self._stream = container.add_stream_from_template(stream)
             self._packets = self._shifted(stream)
         else:
             rate = stream.codec_context.sample_rate
+            if rate not in (Codec("aac", "w").audio_rates or ()):
+                rate = _ANY_RATE
             self._stream = container.add_stream("aac", rate=rate, layout="stereo")
+            try:
+                self._stream.codec_context.open()
+            except FFmpegError as error:
+                raise self._error("made AAC", error) from error
             self._packets = self._encoded(stream, rate)
         self._waiting: Packet | None = None
         self._begun = False  # with encoding
 
-    def until(self, seconds: float) -> Iterator[Packet]:
-        """What sounds up to so many seconds after the first frame, and was not given yet."""
+    def mux_until(self, seconds: float) -> None:
+        """What sounds up to so many seconds after the first frame, and was not written yet. Raises
+        SpiderEyeError for sound that cannot be written, FFmpegError where the file cannot be."""
         while True:
-            packet = self._waiting or next(self._packets, None)
+            try:
+                packet = self._waiting or next(self._packets, None)
+            except FFmpegError as error:
+                raise self._error("made AAC", error) from error
             self._waiting = packet
             if packet is None:
                 return
             if packet.pts is not None and float(packet.pts * packet.time_base) > seconds:
                 return
             self._waiting = None
-            yield packet
+            self._mux(packet)
 
-    def rest(self) -> list[Packet]:
-        """What the encoder still holds."""
+    def mux_rest(self) -> None:
+        """What the encoder still holds. Raises as `mux_until` does."""
         self.close()
-        return self._stream.encode(None) if self._begun else []
+        for packet in self._stream.encode(None) if self._begun else ():
+            self._mux(packet)
 
     def close(self) -> None:
         """Close the video that the sound comes from."""
         self._input.close()
+
+    def _mux(self, packet: Packet) -> None:
+        try:
+            self._container.mux(packet)
+        except ArgumentError as error:  # what MP4 does not hold, such as times that go back
+            raise self._error("written", error) from error
+
+    def _error(self, done: str, error: Exception) -> SpiderEyeError:
+        reason = getattr(error, "strerror", None) or error
+        return SpiderEyeError(
+            f"{self._sound.path}: its sound cannot be {done}: {reason}; leave it out with "
+            "--audio none"
+        )
 
     def _shifted(self, stream: Any) -> Iterator[Packet]:
         shift = round(self._sound.start / stream.time_base)

@@ -20,6 +20,8 @@ from spidereye.pictures import PictureError
 from spidereye.sources.video_file import Timeline, VideoDecoder, read_timeline
 
 _AHEAD = 3  # moments that are decoded before they are asked for
+# Less of a view may lie outside of what all have in common before that is said.
+_TRIVIAL, _TRIVIAL_SHARE = 0.5, 0.1  # seconds, of its length
 Frame = UInt8[np.ndarray, "h w 3"]
 
 
@@ -53,12 +55,9 @@ class ViewVideos:
         )
         start, end = made.common
         if start > end:
-            spans = (
-                f"{line.path.name} {made.begin(n):.2f} to {made.end(n):.2f} s"
-                for n, line in enumerate(made.timelines)
-            )
+            spans = made._spans([line.path.name for line in made.timelines])
             raise SpiderEyeError(
-                f"the videos show no moment in common: {', '.join(spans)}; shift one with --offset"
+                f"the videos show no moment in common: {spans}; shift one with --offset"
             )
         return made
 
@@ -84,6 +83,26 @@ class ViewVideos:
         """Seconds from frame to frame of the first video, on the mean."""
         line = self.timelines[0]
         return line.seconds / max(1, len(line.times) - 1) or 1 / 30
+
+    def notes(self, labels: Sequence[str]) -> list[str]:
+        """What the files lack, and what of them is left out. labels: the views' names."""
+        found = []
+        for label, line in zip(labels, self.timelines, strict=True):
+            if line.missing:
+                found.append(f"{label}: ends {line.missing:.1f} s before its announced end")
+            elif line.damaged:
+                count = f"{line.damaged} frame{'s are' if line.damaged > 1 else ' is'}"
+                found.append(f"{label}: {count} marked as damaged, and left out")
+        first, last = self.common
+        for number, line in enumerate(self.timelines):
+            outside = max(0, first - self.begin(number)) + max(0, self.end(number) - last)
+            if outside > min(_TRIVIAL, _TRIVIAL_SHARE * line.seconds):
+                grace = self.interval / 2
+                start = first + grace
+                shared = f"{start:.2f} to {max(start, last - grace):.2f} s"
+                found.append(f"all views together: {shared}, of {self._spans(labels)}")
+                break
+        return found
 
     def moments(self, start: float = 0.0, seconds: float | None = None) -> list[Moment]:
         """One for each frame of the first video that all have, from `start` seconds after the first
@@ -116,6 +135,11 @@ class ViewVideos:
         clock = self.timelines[0]
         return float(moment.times[0] * clock.unit) + self.offsets[0] - self.offsets[number]
 
+    def _spans(self, names: Sequence[str]) -> str:
+        return ", ".join(
+            f"{name} {self.begin(n):.2f} to {self.end(n):.2f} s" for n, name in enumerate(names)
+        )
+
     def _nearest(self, number: int, now: float) -> int:
         line = self.timelines[number]
         wanted = (now - self.offsets[number]) / float(line.unit)
@@ -137,12 +161,27 @@ class ViewFrames:
         self._threads = [ThreadPoolExecutor(1, "decoder") for _ in self._decoders]
         self._last: list[tuple[int, Frame] | None] = [None] * len(self._decoders)
         self._damaged: list[set[int]] = [set() for _ in self._decoders]
+        self._first: list[int | None] = [None] * len(self._decoders)  # time of the first whole one
         return self
 
     @property
     def damaged(self) -> list[int]:
         """How many frames of each video could not be decoded."""
         return [len(times) for times in self._damaged]
+
+    def notes(self, labels: Sequence[str]) -> list[str]:
+        """What could not be decoded, and what stands for it. labels: the views' names."""
+        found = []
+        for label, times, first in zip(labels, self._damaged, self._first, strict=True):
+            count = f"{len(times)} frame{'s' if len(times) > 1 else ''}"
+            lacking = sum(first is None or time < first for time in times)
+            if times and first is None:
+                found.append(f"{label}: none of {count} could be decoded; it is missing throughout")
+            elif times:
+                line = f"{label}: {count} could not be decoded; the ones before stand in"
+                but = f", but before {lacking} there is none: it is missing there"
+                found.append(line + but if lacking else line)
+        return found
 
     def __exit__(self, *_: object) -> None:
         for thread in self._threads:
@@ -182,6 +221,8 @@ class ViewFrames:
             self._damaged[number].add(time)
             return last and last[1]
         self._last[number] = time, frame
+        first = self._first[number]
+        self._first[number] = time if first is None else min(first, time)
         return frame
 
     def _begin(self, number: int, before: Sequence[int]) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import resource
 import shutil
 import signal
@@ -19,7 +20,7 @@ from made_checkpoints import tiny_checkpoint
 from made_shots import shaken, small_rig, taken, world
 from PIL import Image
 
-from spidereye import Stitcher, stopped_video, video_job, view_videos
+from spidereye import Stitcher, stopped_video, video_job, video_writing, view_videos
 from spidereye.errors import SpiderEyeError
 from spidereye.interrupt import Interrupt
 from spidereye.pictures import PictureError, to_uint8
@@ -29,7 +30,7 @@ from spidereye.sphere_boxes import say_spherical
 from spidereye.steady import Poses, SteadyCalibration
 from spidereye.stitch_job import StitchJob
 from spidereye.video_job import VideoJob, stitch_videos
-from spidereye.video_writing import has_sound
+from spidereye.video_writing import CODECS, has_sound
 from spidereye.view_videos import ViewFrames, ViewVideos
 
 NAMES = ("front", "right", "back", "left")
@@ -42,30 +43,40 @@ def arrays(views) -> list[np.ndarray]:
     return [to_uint8(view[0]).permute(1, 2, 0).contiguous().numpy() for view in views]
 
 
-def write(path: Path, pictures: list[np.ndarray], sound: str | None = None) -> Path:
-    """Frames, 10 a second, and a tone beside them: lossless but for the change to YUV."""
+def write(
+    path: Path,
+    pictures: list[np.ndarray],
+    sound: str | None = None,
+    rate: int = 48000,
+    times: list[float] | None = None,
+) -> Path:
+    """Frames, 10 a second, and a tone beside them: lossless but for the change to YUV. rate: of the
+    sound.   times: of the frames, in seconds."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options={"crf": "0"})
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt, stream.codec_context.gop_size = "yuv444p", 4
+        clock = Fraction(1, RATE if times is None else 100)
+        stream.codec_context.time_base = clock
         layout = "stereo" if sound == "vorbis" else "mono"  # which FFmpeg's own encoder asks for
         options = {"strict": "experimental"}
-        track = container.add_stream(sound, 48000, options, layout=layout) if sound else None
+        track = container.add_stream(sound, rate, options, layout=layout) if sound else None
         for number, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, RATE)
+            frame.pts = number if times is None else round(100 * times[number])
+            frame.time_base = clock
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         if track is not None:
-            time = np.arange(48000 * len(pictures) // RATE) / 48000
+            time = np.arange(rate * len(pictures) // RATE) / rate
             tone = (0.3 * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
             tone[: len(tone) // 2] = 0  # so that its time can be told
             for start in range(0, len(tone) - 1023, 1024):
                 part = (32767 * tone[None, start : start + 1024]).astype(np.int16)
                 frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
-                frame.sample_rate, frame.pts = 48000, start
-                frame.time_base = Fraction(1, 48000)
-                resampled = av.AudioResampler(track.codec_context.format, layout, 48000)
+                frame.sample_rate, frame.pts = rate, start
+                frame.time_base = Fraction(1, rate)
+                resampled = av.AudioResampler(track.codec_context.format, layout, rate)
                 for piece in resampled.resample(frame):
                     container.mux(track.encode(piece))
             container.mux(track.encode(None))
@@ -114,6 +125,17 @@ def test_each_frame_is_the_stitch_of_its_moment(videos, scene, capsys):
     assert made[0].mean() - made[11].mean() > 20
 
 
+def tone_from(path: Path) -> float:
+    """When the tone of a video begins, in seconds."""
+    with av.open(str(path)) as container:
+        assert container.streams.audio[0].codec_context.name == "aac"
+        for frame in container.decode(audio=0):
+            loud = np.abs(frame.to_ndarray()).max(axis=0) > 0.1
+            if loud.any():
+                return frame.time + loud.argmax() / frame.sample_rate
+    raise AssertionError("no tone")
+
+
 def test_sound_is_kept_and_in_time(videos):
     """It begins half way, whether copied or encoded anew, and where the video starts later."""
     black = [np.zeros((96, 96, 3), np.uint8)] * 12
@@ -135,17 +157,75 @@ def test_sound_is_kept_and_in_time(videos):
     ):
         one = job(videos, **more)
         stitch_videos(replace(one, sound="left") if "stitch" in more else one)
-        with av.open(str(one.stitch.output)) as container:
-            assert container.streams.audio[0].codec_context.name == "aac"
-            heard = [
-                (frame.time, float(np.abs(frame.to_ndarray()).max()))
-                for frame in container.decode(audio=0)
-            ]
-        begin = next(time for time, loud in heard if loud > 0.1)
-        assert abs(begin - expected) < 0.05, more
+        assert abs(tone_from(one.stitch.output) - expected) < 0.05, more
     stitch_videos(job(videos, sound="none"))
     with av.open(str(job(videos).stitch.output)) as container:
         assert not container.streams.audio
+
+
+def test_sound_at_a_rate_that_aac_cannot_have(videos):
+    """It ends at 96 kHz: the whole video was refused."""
+    black = [np.zeros((96, 96, 3), np.uint8)] * 12
+    loud = write(videos[0].parent / "loud.mkv", black, "pcm_s16le", 192_000)
+    for start in (0, 0.3):
+        one = job([*videos[:3], loud], sound="left", start=start)
+        stitch_videos(one)
+        assert abs(tone_from(one.stitch.output) - (0.6 - start)) < 0.05
+
+
+def test_trouble_with_sound_is_said_to_be_that(videos, monkeypatch):
+    """Sound that cannot be decoded or encoded, a rate that there is not, times that go back."""
+
+    def broken(*_):
+        raise av.error.InvalidDataError(1, "Invalid data")
+
+    def back(self, stream):
+        for number, packet in enumerate(shifted(self, stream)):
+            packet.pts = packet.dts = 0 if number else 10
+            yield packet
+
+    shifted = video_writing._SoundTrack._shifted
+    black = [np.zeros((96, 96, 3), np.uint8)] * 12
+    loud = write(videos[0].parent / "loud.mp4", black, "aac")
+    odd = write(videos[0].parent / "odd.mkv", black, "pcm_s16le", 192_000)
+    for left, place, name, value, words in (
+        (videos[1], video_writing._SoundTrack, "_encode", broken, "made AAC: Invalid data"),
+        (odd, video_writing, "_ANY_RATE", 192_000, "made AAC: Invalid argument"),
+        (loud, video_writing._SoundTrack, "_shifted", back, "written: Invalid argument"),
+    ):
+        views = [videos[0], videos[2], videos[3], left]
+        ordered = replace(job(videos).stitch, images=views)
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, value)
+            with pytest.raises(SpiderEyeError) as raised:
+                stitch_videos(job(videos, stitch=ordered))
+        said = f"{left}: its sound cannot be {words}; leave it out with --audio none"
+        assert str(raised.value) == said and not job(videos).stitch.output.exists()
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_uneven_frames_last_until_after_the_last(tmp_path, scene, codec):
+    """Frames that come in another order than they are shown in made it say 2.1 s."""
+    times = [0, 0.1, 0.13, 0.5, 0.6, 0.7, 0.71, 0.9, 1, 1.1, 1.2, 1.7, 1.8, 1.9, 3]
+    uneven = [
+        write(tmp_path / f"{name}.mp4", [view] * len(times), times=times)
+        for name, view in zip(NAMES, scene, strict=True)
+    ]
+    stitch_videos(job(uneven, codec=codec))
+    with av.open(str(job(uneven).stitch.output)) as container:
+        stream = container.streams.video[0]
+        lasts = [stream.duration * stream.time_base, Fraction(container.duration, av.time_base)]
+        shown = [frame.time for frame in container.decode(stream)]
+    np.testing.assert_allclose(shown, times, atol=1e-3)
+    np.testing.assert_allclose(np.array(lasts, float), 3 + 3 / 14, atol=1e-3)
+
+
+def test_encoders_keep_their_remarks_to_themselves(videos, monkeypatch, capfd):
+    monkeypatch.delenv("SVT_LOG", raising=False)
+    for codec in CODECS:
+        stitch_videos(job(videos, codec=codec))
+        said = capfd.readouterr().err.splitlines()
+        assert all(line.startswith(("coverage", "frames")) for line in said), said
 
 
 def test_players_are_told_that_it_is_a_sphere(videos, tmp_path):
@@ -189,6 +269,30 @@ def test_frames_are_aligned_by_their_timestamps():
     assert [m.times[1] for m in ViewVideos((clock, gap), (0, 0)).moments()] == [0, 10, 10, 31, 40]
     with pytest.raises(SpiderEyeError, match=r"of 0\.\d+ s nothing is left from 9 s on"):
         ViewVideos((clock, gap), (0, 0)).moments(start=9)
+
+
+def test_what_videos_lack_and_what_is_left_of_them_is_said(videos, capsys):
+    """The result is as long as what all have: 4 frames of 30, 60, 20 and 30 came without a word."""
+    seconds = ((10, 0, 30), (30, 0, 60), (24, 0, 20), (10, 5, 35))  # rate, frames from and to
+    lines = [timeline(list(range(a, b)), Fraction(1, rate)) for rate, a, b in seconds]
+    assert ViewVideos(tuple(lines), (0,) * 4).notes(NAMES) == [
+        "all views together: 0.50 to 0.79 s, of front 0.00 to 2.90 s, right 0.00 to 1.97 s, "
+        "back 0.00 to 0.79 s, left 0.50 to 3.40 s"
+    ]
+    nearly = [timeline([0, 10, 20, 30, 40]), timeline([4, 14, 24, 34, 44])]
+    assert ViewVideos(tuple(nearly), (0, 0)).notes(NAMES[:2]) == []
+    marked = [nearly[0], replace(nearly[1], damaged=2)]
+    assert ViewVideos(tuple(marked), (0, 0)).notes(NAMES[:2]) == [
+        "right: 2 frames are marked as damaged, and left out"
+    ]
+    stitch_videos(job(videos))
+    assert "note" not in capsys.readouterr().err
+    data = videos[1].read_bytes()
+    videos[1].write_bytes(data[: len(data) * 4 // 10])
+    stitch_videos(job(videos))
+    said = capsys.readouterr().err
+    assert re.search(r"^note: right: ends 0\.\d s before its announced end$", said, re.M)
+    assert re.search(r"^note: all views together: 0\.00 to 0\.\d\d s, of front", said, re.M)
 
 
 def test_videos_without_a_common_moment_are_named(videos):
@@ -322,7 +426,25 @@ def test_what_stands_in_for_damaged_frames_comes_before_them(videos, monkeypatch
         np.testing.assert_array_equal(again[0], front[4])
     one = job(videos)
     stitch_videos(replace(one, stitch=replace(one.stitch, refine="gain,rotation")))
-    assert "note: front: 3 frames could not be decoded" in " ".join(capsys.readouterr().err.split())
+    assert (
+        "note: front: 3 frames could not be decoded; the ones before stand in, but before 2 there "
+        "is none: it is missing there\n"
+    ) in capsys.readouterr().err
+
+
+def test_a_video_of_which_nothing_can_be_decoded_is_said_to_be_missing(videos, monkeypatch, capsys):
+    decode = view_videos.VideoDecoder.frame
+
+    def frame(self, time):
+        if self.path == videos[1]:
+            raise PictureError("damaged")
+        return decode(self, time)
+
+    monkeypatch.setattr(view_videos.VideoDecoder, "frame", frame)
+    stitch_videos(job(videos))
+    said = capsys.readouterr().err
+    assert "note: right: none of 12 frames could be decoded; it is missing throughout\n" in said
+    assert "stand in" not in said
 
 
 def test_a_frame_that_cannot_be_made_leaves_those_before(videos, monkeypatch):
