@@ -24,7 +24,7 @@ from torch import Tensor
 
 from spidereye.errors import SpiderEyeError
 from spidereye.rig import Rig
-from spidereye.rig_files import write_rig
+from spidereye.rig_files import read_rig, write_rig
 
 _T = TypeVar("_T")
 Weights = Literal["ema", "raw"]
@@ -115,6 +115,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         config=config,
         training=_read(folder / "training.json", _json),
         training_tensors=_read(folder / "training.safetensors", load_file),
+        rig=read_rig(folder / RIG) if (folder / RIG).is_file() else None,
     )
 
 

@@ -111,8 +111,8 @@ class SsddConfig:
 
 @dataclass
 class RepaConfig:
-    """i_extract: decoder block, from 1, whose features are aligned.   n_layers: of the MLP.
-    teacher: DINOv2 model, a hub id or a folder."""
+    """i_extract: decoder block, from 1 to half of them, whose features are aligned (up to 4 may be
+    asked of fewer).   n_layers: of the MLP.   teacher: DINOv2 model, a hub id or a folder."""
 
     i_extract: int = 4
     n_layers: int = 2
@@ -136,12 +136,12 @@ class TrainingConfig:
     optimizer: str = "adamw"  # adamw | radam_schedulefree
     lr: float = 1.0e-4
     warmup: int = 100  # steps of linear warm-up
-    cooldown: int = 0  # the last of max_steps, over which the rate falls to 0
+    cooldown: int = 0  # the run's last steps, over which the rate falls to 0
     weight_decay: float = 1.0e-2  # on matrices only
     grad_accumulate: int = 1  # batches per optimizer step
     grad_clip: float = 0.1  # norm
-    epochs: int = 300
-    max_steps: int | None = None  # optimizer steps; None: epochs decide
+    epochs: int = 300  # the run's length, or max_steps where that is less
+    max_steps: int | None = None  # optimizer steps at most; None: epochs decide
     eval_freq: int = 1  # epochs between evaluations
     eval_steps: int | None = None  # optimizer steps between evaluations; None: eval_freq decides
     save_freq: int | None = None  # steps between checkpoints; None: after evaluations only

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from spidereye.camera import circle_of
-from spidereye.config import Config
+from spidereye.config import Config, RepaConfig
 from spidereye.coverage import ENOUGH_COVERAGE, Coverage
 from spidereye.encoder import EncoderConfig
 from spidereye.errors import SpiderEyeError
@@ -93,6 +93,13 @@ def _check_choices(config: Config) -> None:
         )
     circle_of(data.mask_mode, data.im_size, data.im_size)
     build_fusion(config.model().fusion)
+    # A shallow decoder is read at half its depth (DecoderConfig.named), so the default always goes.
+    deepest = max(config.model().decoder.blocks // 2, RepaConfig.i_extract)
+    if config.aux_losses.repa is not None and config.aux_losses.repa.i_extract > deepest:
+        raise SpiderEyeError(
+            f"aux_losses.repa.i_extract={config.aux_losses.repa.i_extract}: decoder "
+            f"{config.ssdd.decoder} takes 1 to {deepest}"
+        )
     if not data.return_all_views:
         raise SpiderEyeError(
             "dataset.return_all_views=false is not supported: the panorama is made from all views "
@@ -216,10 +223,10 @@ def _check_numbers(config: Config) -> None:
             f"dataset.off_centre is [from, to] in metres from the centre, got {data.off_centre}"
         )
     quality(data.render)
-    if training.cooldown and (training.max_steps is None or training.optimizer != "adamw"):
+    if training.cooldown and training.optimizer != "adamw":
         raise SpiderEyeError(
-            "training.cooldown is of the last steps before training.max_steps: set that, with "
-            "training.optimizer=adamw (a schedule-free one needs none), or leave it 0"
+            f"training.cooldown={training.cooldown} goes with training.optimizer=adamw: leave it 0 "
+            "with a schedule-free one, which needs none"
         )
     if any(steps < 1 for steps in config.evaluation.steps):
         raise SpiderEyeError(f"evaluation.steps are 1 or more, got {config.evaluation.steps}")

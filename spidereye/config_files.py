@@ -4,7 +4,7 @@ import difflib
 import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args, get_origin
 
 from hydra import compose, initialize_config_dir, initialize_config_module
 from hydra.core.config_store import ConfigStore
@@ -46,7 +46,7 @@ def load_config(name: str, overrides: list[str], config_dir: str | None = None) 
                 composed = compose(name, [*map(readable, overrides), search])
             except (AssertionError, AttributeError) as error:
                 raise _below_null(compose(name, [search]), overrides, error) from error
-        config = cast(Config, OmegaConf.to_object(composed))
+        config = _config(composed)
     except (HydraException, OmegaConfBaseException) as error:
         raise SpiderEyeError(_explain(name, error, own)) from error
     check(config)
@@ -62,7 +62,7 @@ def config_from_dict(values: dict[str, Any], overrides: list[str]) -> Config:
                 OmegaConf.update(node, override.get_key_element().lstrip("+~"), override.value())
             except (AssertionError, AttributeError) as error:
                 raise _below_null(node, overrides, error) from error
-        config = cast(Config, OmegaConf.to_object(node))
+        config = _config(node)
     except (HydraException, OmegaConfBaseException) as error:
         raise SpiderEyeError(_explain("checkpoint", error)) from error
     check(config)
@@ -91,6 +91,34 @@ def readable(override: str) -> str:
     except HydraException:
         return f"{key}={quoted(value)}"
     return override
+
+
+def _config(node: Any) -> Config:
+    """As OmegaConf makes it, which lets a wrong type through where a reference ${…} leads to one,
+    and lists in lists. Raises SpiderEyeError naming that key."""
+    _check_types(OmegaConf.to_container(node, resolve=True, throw_on_missing=True), Config)
+    return cast(Config, OmegaConf.to_object(node))
+
+
+def _check_types(values: Any, section: type, prefix: str = "") -> None:
+    for item in fields(section):
+        key, value = f"{prefix}{item.name}", values[item.name]
+        if not _is_a(value, item.type):
+            wanted = item.type if get_origin(item.type) is list else "keys of its own"
+            raise SpiderEyeError(f"{key}: expected {wanted}, got {value!r}")
+        for inner in (item.type, *get_args(item.type)):
+            if is_dataclass(inner) and value is not None:
+                _check_types(value, cast(type, inner), f"{key}.")
+
+
+def _is_a(value: Any, wanted: Any) -> bool:
+    if is_dataclass(wanted):
+        return isinstance(value, dict) and set(value) == {item.name for item in fields(wanted)}
+    if get_origin(wanted) is list:
+        return isinstance(value, list) and all(_is_a(part, *get_args(wanted)) for part in value)
+    if get_args(wanted):
+        return any(_is_a(value, choice) for choice in get_args(wanted))
+    return wanted is Any or isinstance(value, (int, float) if wanted is float else wanted)
 
 
 def _below_null(node: Any, overrides: list[str], error: Exception) -> Exception:

@@ -1,8 +1,8 @@
 """Evaluation: the model and the geometric stitches of the same views, side by side.
 
 Noise comes from (seed, sample index), every sample counts exactly once, each is self-calibrated by
-itself, and pictures are rounded to 8 bits before any metric; so the numbers do not depend on batch
-size or process count.
+itself, and pictures are rounded to 8 bits before any metric; so all that batch size and process
+count change is the order of sums in float32, in a number's last digits.
 """
 
 import os

@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from spidereye.batches import Renderer
 from spidereye.checkpoint import Weights, read_config
-from spidereye.config import Config
+from spidereye.config import Config, SsddConfig
 from spidereye.config_files import config_from_dict, config_to_dict, load_config
 from spidereye.errors import SpiderEyeError
 from spidereye.evaluate import Evaluation, evaluate
@@ -63,7 +63,9 @@ def evaluate_checkpoint(specification: str, overrides: list[str]) -> None:
             f"{found.path} carries no configuration; evaluate it with one: spidereye train "
             f"-cn SpiderEye task=eval ssdd.checkpoint={found.path} …"
         )
-    config = config_from_dict(read_config(found.path), overrides)
+    values = read_config(found.path)
+    values["ssdd"]["weights"] = SsddConfig.weights  # its own says what it began with
+    config = config_from_dict(values, overrides)
     config.task, config.ssdd.checkpoint = "eval", str(found.path)
     if not any(item.startswith("run_name=") for item in overrides):
         config.run_name = f"eval-{_time_stamp()}"
@@ -87,7 +89,7 @@ def distill_checkpoint(specification: str, overrides: list[str], command: str) -
         raise SpiderEyeError(f"{found.path} takes one step already: it was distilled itself")
     # The teacher's own name and beginning are not its student's.
     values |= {"run_name": None, "task": "train", "distill_teacher": True}
-    values["ssdd"]["checkpoint"] = str(found.path.resolve())
+    values["ssdd"] |= {"checkpoint": str(found.path.resolve()), "weights": SsddConfig.weights}
     config = config_from_dict(values, overrides)
     if config.run_name is None:
         config.run_name = _time_stamp()

@@ -152,4 +152,5 @@ def diffusion_loss(
 
 def kl_loss(posterior: Posterior) -> Float[Tensor, ""]:
     """KL divergence of the view posteriors from N(0, 1), summed over cells, mean over pictures."""
-    return posterior.kl().mean()
+    # In bf16 a sum over all cells would have three digits.
+    return Posterior(posterior.mean.float(), posterior.logvar.float()).kl().mean()

@@ -56,15 +56,15 @@ def build_optimizer(module: nn.Module, config: "TrainingConfig") -> torch.optim.
 
 
 def set_learning_rate(
-    optimizer: torch.optim.Optimizer, config: "TrainingConfig", step: int
+    optimizer: torch.optim.Optimizer, config: "TrainingConfig", step: int, total: int
 ) -> float:
     """The rate of step `step` (from 0): linear warm-up over `warmup` steps, constant, and falling
-    linearly to 0 over the last `cooldown` of `max_steps` (Hägele et al. 2024)."""
+    linearly to 0 over the last `cooldown` of the run's `total` (Hägele et al. 2024)."""
     rate = config.lr
     if config.optimizer == "adamw" and config.warmup:
         rate *= min(1.0, (step + 1) / config.warmup)
-    if config.cooldown and config.max_steps:
-        rate *= min(1.0, max(0, config.max_steps - step) / config.cooldown)
+    if config.cooldown:
+        rate *= min(1.0, max(0, total - step) / config.cooldown)
     for group in optimizer.param_groups:
         group["lr"] = rate
     return rate
@@ -111,10 +111,20 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor],
 def unpack_optimizer(
     optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], description: dict
 ) -> None:
-    """Load what `pack_optimizer` returned."""
+    """Load what `pack_optimizer` returned, but for the weight decay, which may change in a run."""
+    decays = [group["weight_decay"] for group in optimizer.param_groups]
     state: dict[int, dict] = {}
     for name, value in {**tensors, **description["scalars"]}.items():
         kind, index, entry = name.split(".", 2)
         if kind == "optimizer":
             state.setdefault(int(index), {})[entry] = value
     optimizer.load_state_dict({"state": state, "param_groups": description["groups"]})
+    for group, decay in zip(optimizer.param_groups, decays, strict=True):
+        group["weight_decay"] = decay
+
+
+def is_packed_of(optimizer: torch.optim.Optimizer, description: dict) -> bool:
+    """Whether what `pack_optimizer` returned is of such an optimizer, over as many parameters."""
+    theirs, ours = description["groups"], optimizer.param_groups
+    same_kind = ("train_mode" in theirs[0]) == is_schedule_free(optimizer)
+    return same_kind and [len(g["params"]) for g in theirs] == [len(g["params"]) for g in ours]

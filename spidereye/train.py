@@ -14,11 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from spidereye.batches import Batch, GlobalBatches, loader
-from spidereye.checkpoint import (
-    is_checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-)
+from spidereye.checkpoint import is_checkpoint, save_checkpoint
 from spidereye.conditions import Conditions
 from spidereye.config import Config
 from spidereye.config_files import config_to_dict
@@ -38,7 +34,7 @@ from spidereye.optimizer import (
 )
 from spidereye.progress import progress
 from spidereye.report import contact_sheet, result_line
-from spidereye.run_log import RunLog, flat
+from spidereye.run_log import RunLog
 from spidereye.setup import (
     build_accelerator,
     build_loss,
@@ -51,7 +47,7 @@ from spidereye.setup import (
     say,
     start_weights,
 )
-from spidereye.training_state import TrainingState, restore, snapshot
+from spidereye.training_state import TrainingState, changes, last_checkpoint, restore, snapshot
 
 
 def train(config: Config, resume_command: str = "") -> Path:
@@ -61,6 +57,7 @@ def train(config: Config, resume_command: str = "") -> Path:
     mend, and for a loss or gradient that is not finite (the last good checkpoint stays).
     """
     refuse_idle_training(config)
+    resumed = last_checkpoint(config)
     accelerator = build_accelerator(config)
     folder = config.run_folder
     train_data, val_data, render = datasets(config, accelerator)
@@ -71,16 +68,15 @@ def train(config: Config, resume_command: str = "") -> Path:
     loss = build_loss(config, model, teacher)
     state = TrainingState()
     last = folder / "last"
-    resumed = load_checkpoint(last) if is_checkpoint(last) else None
     if resumed is None:
         start_weights(config, model, accelerator, teacher)
     freeze(config, model)
     ema = EMA(model.to(accelerator.device), config.ssdd.ema)
     optimizer = build_optimizer(loss, config.training)
     if resumed is not None:
-        state = restore(resumed, loss, ema, optimizer, last)
+        state = restore(resumed, loss, ema, optimizer, config)
         say(accelerator, f"resuming {folder} at step {state.step}, epoch {state.epoch}")
-        say(accelerator, _changes(resumed.config, config_to_dict(config)))
+        say(accelerator, changes(resumed, config, rig))
     checkpoint_activations(config, model)
     say(accelerator, compile_warning(config))
     for networks in (model, teacher.model) if teacher else (model,):
@@ -135,7 +131,7 @@ def train(config: Config, resume_command: str = "") -> Path:
             batches.epoch, batches.start = state.epoch, state.batch
             for raw in samples:
                 batch = render.train(raw, state.epoch)
-                rate = set_learning_rate(optimizer, config.training, state.step)
+                rate = set_learning_rate(optimizer, config.training, state.step, total)
                 with accelerator.accumulate(module):
                     panorama, given = batch.panorama, batch.conditions or Conditions(batch.views)
                     draws = training_draws(
@@ -186,7 +182,9 @@ def train(config: Config, resume_command: str = "") -> Path:
                     if accelerator.is_main_process:
                         contact_sheet(result, folder / "samples" / f"step_{state.step:08d}.png")
                         kept = snapshot(config, loss, ema, optimizer, state.scaled_by(scaler), rig)
-                        for name in ["best", "last"] if better else ["last"]:
+                        # A best/ without last/ would be no run to go on with.
+                        names = ["best", "last"] if is_checkpoint(last) else ["last", "best"]
+                        for name in names if better else ["last"]:
                             save_checkpoint(folder / name, kept)
                     accelerator.wait_for_everyone()
                     clock = time.monotonic()  # evaluating is no training time
@@ -202,15 +200,6 @@ def train(config: Config, resume_command: str = "") -> Path:
                     break
     accelerator.end_training()
     return folder
-
-
-def _changes(before: dict[str, Any], now: dict[str, Any]) -> str | None:
-    """What a resumed run does otherwise than its checkpoint was made, or None."""
-    old, new = flat(before), flat(now)
-    changed = [
-        f"{key} {old.get(key)} → {value}" for key, value in new.items() if old.get(key) != value
-    ]
-    return f"with changes: {', '.join(changed)}" if changed else None
 
 
 def _any_process(flag: bool, accelerator: Accelerator) -> bool:

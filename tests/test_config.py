@@ -101,7 +101,13 @@ def test_a_config_of_ones_own(tmp_path):
         ("dataset.return_all_views=false", r"dataset\.return_all_views"),
         ("dataset.batch_size=0", r"dataset\.batch_size must be greater than 0"),
         ("training.cooldown=-1", r"training\.cooldown must not be negative"),
-        ("training.cooldown=10", r"last steps before training\.max_steps: set that"),
+        ("aux_losses.repa.i_extract=7", r"i_extract=7: decoder M takes 1 to 6"),
+        ("ssdd.sphere_radii=[[1]]", r"ssdd\.sphere_radii: expected list\[float\], got \[\[1\]\]"),
+        ("evaluation.steps=[[1]]", r"evaluation\.steps: expected list\[int\], got \[\[1\]\]"),
+        ("evaluation.steps=${seed}", r"evaluation\.steps: expected list\[int\], got 0"),
+        ("dataset.off_centre=${seed}", r"dataset\.off_centre: expected list\[float\], got 0"),
+        ("ssdd.ema=${seed}", r"ssdd\.ema: expected keys of its own, got 0"),
+        ("aux_losses.repa=${ssdd.ema}", r"aux_losses\.repa: expected keys of its own, got {'decay"),
         ("dataset.im_size=0", r"dataset\.im_size must be greater than 0"),
         ("dataset.f_pix=0", r"dataset\.f_pix must"),
         ("dataset.xi=-0.5", r"dataset\.xi must not be negative"),
@@ -144,6 +150,27 @@ def test_what_cannot_work_is_one_line_that_names_the_key(override, words):
     with pytest.raises(SpiderEyeError, match=words) as caught:
         load_config("SpiderEye", [override])
     assert "\n" not in str(caught.value)
+
+
+def test_a_schedule_free_optimizer_needs_no_cooldown():
+    given = ["training.optimizer=radam_schedulefree", "training.cooldown=10"]
+    with pytest.raises(SpiderEyeError, match=r"training\.cooldown=10 goes with .*adamw"):
+        load_config("SpiderEye", given)
+    assert load_config("SpiderEye", given[1:]).training.cooldown == 10  # max_steps or epochs end it
+
+
+def test_references_to_what_fits_are_followed():
+    """And REPA's default block goes with every decoder: a shallow one is read at half its depth."""
+    given = [
+        "training.lr=${ssdd.ema.decay}",
+        "evaluation.refine=${ssdd.refine}",
+        "training.warmup=2",
+    ]
+    config = load_config("SpiderEye", [*given, "ssdd.refine=[gain]", "ssdd.decoder=XXS"])
+    assert config.training.lr == 0.999 and config.evaluation.refine == ["gain"]
+    assert config.model().decoder.extract == 2
+    with pytest.raises(SpiderEyeError, match=r"i_extract=9: decoder XXS takes 1 to 4"):
+        load_config("SpiderEye", ["ssdd.decoder=XXS", "aux_losses.repa.i_extract=9"])
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,14 @@ def test_kl_loss_is_the_mean_over_pictures_of_sums():
     assert float(kl_loss(posterior)) == pytest.approx(1.0)  # two cells of ½·1²
 
 
+def test_kl_loss_of_half_precision_is_summed_in_single():
+    """In bf16 it came in whole multiples of what a large sum can tell apart."""
+    torch.manual_seed(0)
+    mean = torch.randn(2, 4, 16, 16).bfloat16()
+    found = kl_loss(Posterior(mean, torch.zeros_like(mean)))
+    assert float(found) == pytest.approx(float(mean.float().square().sum()) / 4, rel=1e-5)
+
+
 def test_draws_belong_to_the_sample_not_to_the_batch(batch):
     model = SpiderEyeModel(TINY)
     views, panorama = batch
