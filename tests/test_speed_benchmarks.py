@@ -64,9 +64,8 @@ def test_exponents_and_operations_by_hand():
     a, b = torch.rand(3, 5, requires_grad=True), torch.rand(5, 7, requires_grad=True)
     assert operations(lambda: a @ b) == 2 * 3 * 5 * 7
     assert operations(lambda: (a @ b).sum().backward()) == 3 * 2 * 3 * 5 * 7
-    q = torch.rand(
-        1, 2, 11, 4
-    )  # two heads: products of queries with keys, and of those with values
+    # Two heads: products of queries with keys, and of weights with values.
+    q = torch.rand(1, 2, 11, 4)
     assert operations(lambda: F.scaled_dot_product_attention(q, q, q)) == 2 * 2 * 2 * 11 * 11 * 4
 
 
