@@ -3,7 +3,7 @@
 f8c4 and decoder M, 128-px views to 256x128, batch 2, AdamW, gradients clipped, EMA. The plain form
 is the published one, with a dense bias in every block, an EMA parameter by parameter, no compiling,
 and the C library's defaults; what each of ours brings is a row of its own. Each is a process of its
-own.
+own. Operations are those of ours, which no form can do without.
 
     python benchmarks/train_step.py                    about 15 minutes on two cores
     python benchmarks/train_step.py --encoder-width 32 --decoder XS

@@ -109,9 +109,11 @@ def check_same_teacher(
             "distill_teacher=true to go on with that run"
         )
     if record["sha256"] != teacher["sha256"]:
+        weights = record["weights"]
+        again = "that teacher again" if weights == teacher["weights"] else f"ssdd.weights={weights}"
         raise SpiderEyeError(
-            f"{run} was distilled from {record['path']} ({record['weights']} weights), which is "
-            f"not what {teacher['path']} holds now; give that teacher again, or another run_name"
+            f"{run} was distilled from {record['path']} ({weights} weights), which is not what "
+            f"{teacher['path']} holds now; give {again}, or another run_name"
         )
 
 

@@ -18,6 +18,7 @@ several views share is given once, as `&lens`, and called `*lens`.
 
 import io
 import math
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,7 @@ def write_rig(rig: Rig, path: Path) -> None:
     Masks become PNG files beside it, `<stem>_mask<number>.png`. Every file appears whole or not at
     all, the rig last. Raises SpiderEyeError where one cannot be written.
     """
+    path = Path(os.path.realpath(path))  # where masks will be looked for
     lenses: dict[int, dict[str, Any]] = {}
     views = []
     for index, camera in enumerate(rig.cameras):

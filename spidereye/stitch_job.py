@@ -90,7 +90,7 @@ class StitchJob:
             )
         if self.mask is not None and not self.batch and self.mask.suffix.lower() != ".png":
             raise SpiderEyeError(f"--mask {self.mask}: the mask is a picture that ends in .png")
-        if self.mask is not None and self.mask.absolute() == self.output.absolute():
+        if self.mask is not None and os.path.realpath(self.mask) == os.path.realpath(self.output):
             raise SpiderEyeError(f"--mask and -o are both {self.mask}: give the mask its own place")
         self._check_pictures()
         if self.rig is not None and self.describes_lens:

@@ -47,7 +47,14 @@ from spidereye.setup import (
     say,
     start_weights,
 )
-from spidereye.training_state import TrainingState, changes, last_checkpoint, restore, snapshot
+from spidereye.training_state import (
+    TrainingState,
+    changes,
+    last_checkpoint,
+    restore,
+    snapshot,
+    write_lost_best,
+)
 
 
 def train(config: Config, resume_command: str = "") -> Path:
@@ -87,6 +94,8 @@ def train(config: Config, resume_command: str = "") -> Path:
         scaler.load_state_dict(state.scaler)
     log = RunLog(folder, accelerator)
     log.start(state.step, config_to_dict(config))
+    if resumed is not None and accelerator.is_main_process:
+        write_lost_best(resumed, state, folder)
     judges = Judges.load(accelerator.device)
 
     batches = GlobalBatches(

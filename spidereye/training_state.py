@@ -9,7 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spidereye.checkpoint import RIG, Checkpoint, is_checkpoint, load_checkpoint
+from spidereye.checkpoint import (
+    RIG,
+    Checkpoint,
+    is_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from spidereye.config import Config
 from spidereye.config_files import config_to_dict
 from spidereye.distill import DistillationLoss, check_same_teacher
@@ -24,7 +30,7 @@ from spidereye.rig_files import read_rig, write_rig
 from spidereye.run_log import flat
 
 # What a run begins with. What it goes on with are its own weights.
-_BEGINNING = ("ssdd.checkpoint", "ssdd.encoder_checkpoint", "ssdd.weights")
+_BEGINNING = ("ssdd.checkpoint", "ssdd.encoder_checkpoint", "ssdd.weights")  # of those two
 # What decides which weights there are, which of them learn, and how.
 _FIXED = (
     "training.optimizer", "aux_losses.repa", "ssdd.encoder", "ssdd.encoder_width",
@@ -47,6 +53,11 @@ class TrainingState:
     count: int = 0
     best: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_best(self) -> bool:
+        """Whether no evaluation was better than the one at this step."""
+        return self.best.get("step") == self.step
 
     def scaled_by(self, scaler: torch.amp.GradScaler | None) -> "TrainingState":
         """With what the scaler of gradients has come to; None: there is none."""
@@ -148,15 +159,23 @@ def restore(
             f"the optimizer of {last} is of another kind or other weights; {from_it}"
         )
     unpack_optimizer(optimizer, checkpoint.training_tensors, description)
-    if not is_checkpoint(config.run_folder / "best"):
-        training["best"] = {}  # killed before it was written, or removed: the next one is
-    return TrainingState(**training)
+    state = TrainingState(**training)
+    if not state.is_best and not is_checkpoint(config.run_folder / "best"):
+        state.best = {}  # it was removed: the next one is
+    return state
+
+
+def write_lost_best(checkpoint: Checkpoint, state: TrainingState, run: Path) -> None:
+    """best/ of a run that was killed after it had written last/ and before its equal."""
+    if state.is_best and not is_checkpoint(run / "best"):
+        save_checkpoint(run / "best", checkpoint)
 
 
 def _refuse_other_beginning(before: dict[str, Any], config: Config) -> None:
     """Raises SpiderEyeError for other weights to begin with, which would not be loaded any more. A
     teacher is compared by what it is, wherever that lies."""
-    changed = _changed(before, config, _BEGINNING)
+    begun = any(before["ssdd"].get(key) for key in ("checkpoint", "encoder_checkpoint"))
+    changed = _changed(before, config, _BEGINNING if begun else _BEGINNING[:-1])
     if changed and not config.distill_teacher:
         raise SpiderEyeError(
             f"{config.run_folder} has begun already and goes on from its last/, so that nothing "

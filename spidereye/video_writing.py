@@ -32,7 +32,7 @@ _CLOCK = Fraction(1, 90_000)  # seconds; what MPEG counts in
 _BT709 = 1  # colour primaries, transfer and matrix (ITU-T H.273)
 _WITH_LENGTHS = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
 # What MP4 holds; other sound becomes AAC.
-_SOUND = ("aac", "mp3", "ac3", "eac3", "opus", "alac", "flac")
+_SOUND = ("aac", "ac3", "eac3", "opus", "alac", "flac")
 _ANY_RATE = 48_000  # samples a second, where AAC has none like the sound's
 
 

@@ -17,7 +17,7 @@ _MOST_LETTERS = 50  # of a name that its temporary has too: of up to 4 bytes eac
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write that will stand at `path`: written beside it, synced and renamed once the
     block has ended well; an earlier file stays as it was until then. Missing folders are made. A
-    link stays a link, and its target is what is written.
+    link stays a link, and its target is what is written; one in a circle is replaced.
 
     OSErrors pass as they are.
     """
@@ -59,7 +59,8 @@ def check_place(path: Path) -> None:
     try:
         if path.is_dir():
             raise SpiderEyeError(f"{path} is a folder: name a file in it")
-        nearest = next(folder for folder in path.absolute().parents if folder.exists())
+        place = Path(os.path.realpath(path))
+        nearest = next(folder for folder in place.parents if folder.exists())
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:

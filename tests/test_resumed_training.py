@@ -165,9 +165,38 @@ def test_another_rig_in_the_same_file_is_told(tiny_overrides, tmp_path, capsys):
     assert "with changes: training.max_steps 3 → 4, the rig of dataset.rig differs from" in told
 
 
+def test_killed_between_its_last_two_checkpoints_a_run_has_both(tiny_overrides, monkeypatch):
+    """Where nothing is left to do, the same command wrote no best/."""
+
+    def dying(folder, checkpoint):
+        save_checkpoint(folder, checkpoint)
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spidereye.train, "save_checkpoint", dying)
+        with pytest.raises(KilledError):
+            train(config(tiny_overrides, "cut", "training.max_steps=2", "training.eval_steps=2"))
+    folder = train(config(tiny_overrides, "cut", "training.max_steps=2", "training.eval_steps=2"))
+    best, last = ({path.name: text for path, text in files(folder / name).items()}
+                  for name in ("best", "last"))  # fmt: skip
+    assert best == last and "manifest.json" in best
+
+
+def test_weights_mean_nothing_to_a_run_that_began_with_none(tiny_overrides):
+    """The quickstart takes them for its evaluation."""
+    train(config(tiny_overrides, "none", *SHORT))
+    folder = train(
+        config(tiny_overrides, "none", *SHORT, "training.max_steps=3", "ssdd.weights=raw")
+    )
+    assert json.loads((folder / "last" / "training.json").read_text())["step"] == 3
+
+
 def test_a_best_that_was_removed_comes_again(tiny_overrides):
     train(config(tiny_overrides, "best", *MORE, "training.max_steps=5"))
     folder = config(tiny_overrides, "best").run_folder
     shutil.rmtree(folder / "best")
     train(config(tiny_overrides, "best", *MORE, "training.max_steps=6"))
-    assert json.loads((folder / "best" / "training.json").read_text())["step"] == 6
+    best, last = (
+        json.loads((folder / name / "training.json").read_text()) for name in ("best", "last")
+    )
+    assert best["step"] == last["best"]["step"] and last["step"] == 6

@@ -246,6 +246,15 @@ def test_named_rigs_are_read_back_with_their_lens_given_once(tmp_path, name):
     assert text.count("model:") == 1 and "*lens1" in text and "{yaw: 0.0" in text
 
 
+def test_masks_are_written_beside_what_a_link_leads_to(example, tmp_path):
+    rig, there = read_rig(example), tmp_path / "there" / "rig.yaml"
+    link = tmp_path / "link.yaml"
+    link.symlink_to(there)
+    write_rig(rig, link)
+    for path in (link, there):
+        assert torch.equal(read_rig(path).cameras[0].mask(), rig.cameras[0].mask())
+
+
 def test_what_cannot_be_written_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "rig.yaml"
     path.write_text("old")

@@ -257,7 +257,9 @@ def test_where_no_panorama_can_be_written_is_said_before_any_work(tmp_path):
     (tmp_path / "file").touch()
     nowhere = [tmp_path / f"{name}.png" for name in ("front", "right", "back", "left")]
     job = StitchJob(nowhere, tmp_path / "out.png", "geometric")
+    (tmp_path / "link.png").symlink_to("out.png")
     for wrong, words in (
+        (replace(job, mask=tmp_path / "link.png"), "give the mask its own place"),
         (replace(job, output=tmp_path / "out.bmp"), "cannot write pictures with suffix '.bmp'"),
         (replace(job, output=tmp_path / "file" / "out.png"), "cannot be written: Not a directory"),
         (replace(job, mask=tmp_path / "file" / "m.png"), "cannot be written: Not a directory"),

@@ -19,6 +19,9 @@ def test_a_link_stays_one(tmp_path):
     write_whole(link, "whole")
     assert link.is_symlink() and target.read_text() == "whole"
     assert [path.name for path in target.parent.iterdir()] == ["1.png"]
+    (tmp_path / "astray.png").symlink_to(tmp_path / "latest.png" / "2.png")
+    with pytest.raises(SpiderEyeError, match=r"astray\.png: cannot be written"):
+        check_place(tmp_path / "astray.png")
 
 
 def test_a_place_that_cannot_be_looked_at_is_refused_before_the_work(tmp_path):
