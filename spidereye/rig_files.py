@@ -193,8 +193,11 @@ def _circle(found: dict[str, Entry], lens: Lens) -> float:
 
 
 def _visible(entry: Entry, lens: Lens) -> Bool[Tensor, "h w"]:
-    path = entry.file.parent / entry.text("the name of a picture")
+    name = entry.text("the name of a picture")
+    path = entry.file.parent / name
     try:
+        if not path.exists():  # a link's masks may lie beside what it leads to
+            path = Path(os.path.realpath(entry.file)).parent / name
         with Image.open(path) as image:
             size, deep = image.size, image.mode.startswith("I")  # 16 bits, which L would clip
             grey = np.asarray(image if deep else image.convert("L"))
