@@ -178,10 +178,9 @@ def cases(parts: Sequence[str], device: str, sizes: Sequence[str] = ()) -> Itera
             yield small | {"batch": 8, "runs": 1}
     if "scaling" in parts:
         for width in WIDTHS:
-            if width != 1024 or "dense" not in parts:
-                runs = 1 if width >= 2048 else 3
-                scaled = {"width": width, "height": width // 2, "runs": runs}
-                yield plain | scaled | ({} if on_cpu else best)
+            runs = 1 if width >= 2048 else 3
+            scaled = {"width": width, "height": width // 2, "runs": runs}
+            yield plain | scaled | ({} if on_cpu else best)
     if "throughput" in parts:
         for size in sizes or SIZES[on_cpu]:
             for width, height in FULL:
